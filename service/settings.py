@@ -1,0 +1,170 @@
+"""Every environment variable the service reads: its type, its default and one sentence.
+
+Nothing else reads the environment. `.env.example` and the table in the README list the same names; a test compares them.
+"""
+
+import hashlib
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+DRAIN_MARGIN_S = 2.0
+"""A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
+
+
+class ConfigurationError(Exception):
+    """A setting that cannot be used. The message is one sentence and names the variable to change."""
+
+
+class ApiKey:
+    """A key known by its SHA-256 only; `id` is what logs may say."""
+
+    def __init__(self, entry: str) -> None:
+        name, _, secret = entry.rpartition(":")
+        if name == "sha256" or name.endswith(":sha256"):
+            if not re.fullmatch(r"[0-9a-fA-F]{64}", secret):
+                raise ValueError("an entry after 'sha256:' is 64 hexadecimal digits")
+            self.digest = bytes.fromhex(secret)
+            name = name.removesuffix("sha256").rstrip(":")
+        else:
+            if not secret:
+                raise ValueError("an entry is 'key', 'id:key' or 'id:sha256:<hex>'")
+            self.digest = hashlib.sha256(secret.encode()).digest()
+        self.id = name or self.digest.hex()[:8]
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.id})"
+
+
+class Settings(BaseSettings):
+    """The field names, in capitals, are the variables. `NAME_FILE` names a file that holds the value of `NAME`."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    web_concurrency: int | None = Field(None, ge=1, description="Worker processes; without it they are sized to the CPUs, the memory and the connection budget.")
+    replicas: int = Field(1, ge=1, description="How many copies of this service share the Postgres server.")
+    reuse_port: bool = Field(False, description="Give each worker a listening socket of its own (SO_REUSEPORT).")
+
+    database_url: SecretStr | None = Field(None, description="Postgres, as postgresql://user:password@host:port/database.")
+    redis_url: SecretStr | None = Field(None, description="Redis or Valkey, as redis://host:port/0.")
+    db_connection_budget: int | None = Field(None, ge=1, description="Postgres connections that all workers of all replicas may hold; without it the server's max_connections less a reserve.")
+
+    cpu_lane_threads: int = Field(1, ge=1, le=64, description="CPU jobs that one worker runs at the same time.")
+    cpu_lane_queue: int = Field(16, ge=0, description="CPU jobs that may wait in one worker; one more is answered 503.")
+    cpu_lane_processes: bool = Field(False, description="Run the CPU lane in processes instead of threads.")
+    worker_memory_mb: int = Field(160, ge=32, description="Memory planned for one worker, in MiB.")
+
+    request_timeout_s: float = Field(15.0, gt=0, description="Seconds a request may take before it is answered 503.")
+    graceful_timeout_s: float = Field(30.0, gt=0, description="Seconds a stopping worker may take before it is killed.")
+    worker_timeout_s: float = Field(30.0, ge=1, description="Seconds an event loop may be blocked before its worker is replaced.")
+    keepalive_s: float = Field(75.0, ge=0, description="Seconds an idle connection is kept; more than the proxy in front keeps it.")
+    header_timeout_s: float = Field(10.0, gt=0, description="Seconds a client may take to send the head of a request.")
+    body_timeout_s: float = Field(30.0, gt=0, description="Seconds a client may take to send a body.")
+    max_header_bytes: int = Field(32_768, ge=1024, description="Largest head of a request, in bytes.")
+    max_body_bytes: int = Field(1_048_576, ge=0, description="Largest body of a request, in bytes.")
+
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field((), description="Keys that may write and list, as key, id:key or id:sha256:<hex>, with commas between; empty lets everybody.")
+    public_url: AnyHttpUrl | None = Field(None, description="Base of the short links, where it is not the request's own.")
+    forwarded_allow_ips: str = Field("127.0.0.1,::1", description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, as addresses or networks with commas between.")
+
+    lab_enabled: bool = Field(False, description="Serve the event-loop laboratory under /lab: a way to hurt a server.")
+    expose_worker: bool = Field(False, description="Name the worker that answered in X-Worker.")
+    loop_blocked_ms: int = Field(100, ge=10, description="Milliseconds without a turn of the event loop that count as blocked.")
+    state_dir: Path = Field(Path(".local/state"), description="Folder for what outlives a worker: clicks not yet sent, metrics of all workers.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+    access_log_sample: float = Field(1.0, ge=0, le=1, description="Share of successful requests that is logged; errors always are.")
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """Seconds a stopping worker waits for its requests before it cancels them."""
+        return max(0.5, self.graceful_timeout_s - DRAIN_MARGIN_S)
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        return tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, "postgresql://", "postgres://")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, "redis://", "rediss://", "valkey://", "valkeys://", "unix://")
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip() not in {"", "*"}:
+                ipaddress.ip_network(part.strip(), strict=False)
+        return value
+
+    @model_validator(mode="after")
+    def _timeouts_in_order(self) -> "Settings":
+        if self.request_timeout_s >= self.drain_timeout_s:
+            raise ValueError(
+                f"REQUEST_TIMEOUT_S ({self.request_timeout_s:g}) must be at least {DRAIN_MARGIN_S:g} s less than "
+                f"GRACEFUL_TIMEOUT_S ({self.graceful_timeout_s:g}), so that a stopping worker can finish its requests"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FileSource(settings_cls), dotenv_settings
+
+
+def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
+    if value is not None and not value.get_secret_value().startswith(schemes):
+        raise ValueError(f"must start with {' or '.join(schemes[:2])}")
+    return value
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """Reads `NAME` from the file that `NAME_FILE` names: the way Compose and Swarm hand over secrets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        return (Path(path).read_text().strip() if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value}
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: a variable cannot be used; the message names it.
+    """
+    try:
+        return Settings()
+    except OSError as error:
+        raise ConfigurationError(f"A variable ending in _FILE names a file that cannot be read: {error}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        variable = "_".join(str(part) for part in first["loc"][:1]).upper()
+        secret = variable in {"API_KEYS", "DATABASE_URL", "REDIS_URL"}
+        shown = "" if secret or not variable else f", not {first['input']!r}"
+        raise ConfigurationError(f"{variable}: {message}{shown}." if variable else f"{message}.") from None
