@@ -1,0 +1,95 @@
+"""What a route may ask for, as `Annotated` aliases. The only reader of `app.state`.
+
+Dependencies are `async def`, also where they only fetch an attribute: a plain one spends a threadpool token, and a
+full pool then stops async routes too (1 ms became 958 ms).
+"""
+
+import hashlib
+import hmac
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.applications import Starlette
+
+from service.errors import Unauthorized
+from service.lanes import CpuLane
+from service.resources import Cache as _Cache
+from service.resources import Pool, Resources
+from service.settings import Settings
+
+
+def resources_of(app: Starlette) -> Resources:
+    """The resources of this worker; there are none before the lifespan has begun."""
+    resources: Resources = app.state.resources
+    return resources
+
+
+async def get_resources(request: Request) -> Resources:
+    return resources_of(request.app)
+
+
+AllResources = Annotated[Resources, Depends(get_resources)]
+
+
+async def get_pg(resources: AllResources) -> Pool:
+    return resources.pg
+
+
+async def get_cache(resources: AllResources) -> _Cache:
+    return resources.cache
+
+
+async def get_lane(resources: AllResources) -> CpuLane:
+    return resources.lane
+
+
+async def get_settings(resources: AllResources) -> Settings:
+    return resources.settings
+
+
+Pg = Annotated[Pool, Depends(get_pg)]
+Cache = Annotated[_Cache, Depends(get_cache)]
+Lane = Annotated[CpuLane, Depends(get_lane)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+
+
+async def require_key(
+    settings: SettingsDep,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
+) -> str | None:
+    """The id of the caller's key; None where no key is configured.
+
+    Raises:
+        Unauthorized: no key, or one that is not among `API_KEYS`.
+    """
+    if not settings.api_keys:
+        return None
+    given = hashlib.sha256((bearer.credentials if bearer else header or "").encode()).digest()
+    # Every key is compared, so that the time taken does not tell which one was near.
+    matches = [key.id for key in settings.api_keys if hmac.compare_digest(key.digest, given)]
+    if not matches:
+        raise Unauthorized("Send a key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.", headers={"WWW-Authenticate": "Bearer"})
+    return matches[0]
+
+
+KeyId = Annotated[str | None, Depends(require_key)]
+
+
+def on_cpu_lane(job: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a plain `def` route on the CPU lane. Goes under `@router.get(...)`; the route's own parameters stay as they are."""
+    if inspect.iscoroutinefunction(job):
+        raise TypeError(f"{job.__qualname__} is async: the CPU lane runs plain functions")
+
+    @wraps(job)
+    async def on_lane(*args: Any, cpu_lane: CpuLane, **kwargs: Any) -> Any:
+        return await cpu_lane.run(job, *args, **kwargs)
+
+    signature = inspect.signature(job)
+    lane = inspect.Parameter("cpu_lane", inspect.Parameter.KEYWORD_ONLY, annotation=Lane)
+    on_lane.__dict__["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), lane])
+    return on_lane

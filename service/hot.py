@@ -1,0 +1,61 @@
+"""Routes that skip FastAPI's stack: in OpenAPI as any other, served as a bare ASGI callable before routing begins.
+
+For paths of the form `/prefix/{name}` only, and only where a measurement asks for it (docs/hot-path.md).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def served_by(handler: ASGIApp) -> Callable[[F], F]:
+    """Mark a path operation, whose signature and docstring are its documentation, as served by `handler`.
+
+    `scope["path_params"]` holds the last segment of the path, still percent-encoded as far as the server left it.
+    """
+
+    def mark(endpoint: F) -> F:
+        endpoint.__dict__["served_by"] = handler
+        return endpoint
+
+    return mark
+
+
+class HotRoute(APIRoute):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.served_by: ASGIApp = endpoint.__dict__["served_by"]
+        self.hot_prefix, _, last = path.rpartition("/")
+        if not (last.startswith("{") and last.endswith("}")) or "{" in self.hot_prefix:
+            raise ValueError(f"{path} is not /prefix/{{name}}: a hot route has one parameter, at its end")
+        self.parameter = last[1:-1]
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in (self.methods or ()):
+            await self.served_by(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+
+class HotPaths:
+    """Hands a request to the hot route of its prefix and method, any other to `app`."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        self.app = app
+        self.routes = {route.hot_prefix: route for route in routes if isinstance(route, HotRoute)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            prefix, _, last = scope["path"].rpartition("/")
+            route = self.routes.get(prefix)
+            if route is not None and last and scope["method"] in (route.methods or ()):
+                scope["route"] = route
+                scope["path_params"] = {route.parameter: last}
+                await route.served_by(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -1,0 +1,83 @@
+"""The CPU lane: where work runs that would freeze the event loop, a few jobs at a time, the rest in a short queue.
+
+Plain `def` behind the usual 40 threads let four 50 ms jobs push an async route's p99 from 3 to 187 ms; one thread
+and a short GIL switch interval held it at 7 ms for 5 % of the CPU throughput.
+"""
+
+import importlib
+import inspect
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio.to_process
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from service.errors import LaneFull
+
+T = TypeVar("T")
+
+GIL_SWITCH_INTERVAL_S = 0.0005
+"""Python's own 5 ms is what a waking event loop waits for the GIL beside one busy thread; 0.5 ms cut the p99 by 8."""
+
+
+class CpuLane:
+    """`threads` jobs run, `queue` jobs wait, one more is refused. Create it inside the event loop."""
+
+    def __init__(self, *, threads: int, queue: int, processes: bool = False) -> None:
+        self.threads = threads
+        self.queue = queue
+        self.processes = processes
+        self.done_total = 0
+        self.rejected_total = 0
+        self._inside = 0
+        self._mean_s = 0.05
+        self._limiter = CapacityLimiter(threads)
+        if not processes:
+            sys.setswitchinterval(GIL_SWITCH_INTERVAL_S)
+
+    @property
+    def running(self) -> int:
+        return min(self._inside, self.threads)
+
+    @property
+    def waiting(self) -> int:
+        return max(0, self._inside - self.threads)
+
+    async def run(self, job: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run `job` off the loop; a job that has begun runs to its end, also when its caller is cancelled.
+
+        Raises:
+            LaneFull: `queue` jobs wait already.
+        """
+        if self._inside >= self.threads + self.queue:
+            self.rejected_total += 1
+            wait_s = self._mean_s * self._inside / self.threads
+            raise LaneFull(f"{self.waiting} jobs wait already.", retry_after_s=wait_s)
+        self._inside += 1
+        try:
+            if self.processes:
+                call = partial(_run_by_name, job.__module__, job.__qualname__, args, kwargs)
+                return await anyio.to_process.run_sync(call, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(partial(self._timed, job, args, kwargs), limiter=self._limiter)
+        finally:
+            self._inside -= 1
+            self.done_total += 1
+
+    def _timed(self, job: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        started = time.perf_counter()
+        try:
+            return job(*args, **kwargs)
+        finally:
+            self._mean_s += 0.1 * (time.perf_counter() - started - self._mean_s)
+
+
+def _run_by_name(module: str, qualname: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """In the lane's process: the name may be bound to a decorated function, the job is what it wraps."""
+    target: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        target = getattr(target, part)
+    return inspect.unwrap(target)(*args, **kwargs)

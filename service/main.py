@@ -1,0 +1,59 @@
+"""The composition root: which features there are, and how a request passes through the house."""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from service import errors, logs, ops
+from service.guards import Guards
+from service.hot import HotPaths
+from service.metrics import WorkerStats
+from service.observe import Observe
+from service.resources import open_resources
+from service.settings import Settings, load_settings
+from service.sizing import make_plan, read_limits
+
+FEATURES = ("links",)
+
+
+class Service(FastAPI):
+    """FastAPI, with the layers of the house around its own stack: Observe > HotPaths > Guards > FastAPI."""
+
+    def __init__(self, settings: Settings, routers: list[APIRouter]) -> None:
+        super().__init__(title="Brigade", version="0.1.0", lifespan=_core)
+        self.settings = settings
+        self.stats = WorkerStats()
+        errors.install(self)
+        for router in routers:
+            self.include_router(router)
+        self.hot_routes = [route for router in routers for route in router.routes]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        settings = self.settings
+        guards = Guards(
+            super().build_middleware_stack(), max_body_bytes=settings.max_body_bytes, request_timeout_s=settings.request_timeout_s
+        )
+        worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
+        return Observe(HotPaths(guards, self.hot_routes), stats=self.stats, worker=worker, sample=settings.access_log_sample)
+
+
+def create_app(settings: Settings | None = None) -> Service:
+    settings = settings or load_settings()
+    logs.configure(settings)
+    routers: list[APIRouter] = [import_module(f"service.features.{name}").router for name in FEATURES]
+    return Service(settings, [ops.router, *routers])
+
+
+@asynccontextmanager
+async def _core(app: FastAPI) -> AsyncIterator[None]:
+    assert isinstance(app, Service)
+    plan = make_plan(app.settings, read_limits())
+    with logs.written_by_thread():
+        async with open_resources(app.settings, plan, app.stats) as resources:
+            app.state.resources = resources
+            yield

