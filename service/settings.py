@@ -45,7 +45,7 @@ class ApiKey:
 class Settings(BaseSettings):
     """The field names, in capitals, are the variables. `NAME_FILE` names a file that holds the value of `NAME`."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     worker_memory_mb: int = Field(160, ge=32, description="Memory planned for one worker, in MiB.")
 
     request_timeout_s: float = Field(15.0, gt=0, description="Seconds a request may take before it is answered 503.")
-    graceful_timeout_s: float = Field(30.0, gt=0, description="Seconds a stopping worker may take before it is killed.")
+    graceful_timeout_s: float = Field(30.0, ge=1, description="Seconds a stopping worker may take before it is killed.")
     worker_timeout_s: float = Field(30.0, ge=1, description="Seconds an event loop may be blocked before its worker is replaced.")
     keepalive_s: float = Field(75.0, ge=0, description="Seconds an idle connection is kept; more than the proxy in front keeps it.")
     header_timeout_s: float = Field(10.0, gt=0, description="Seconds a client may take to send the head of a request.")
@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, "redis://", "rediss://", "valkey://", "valkeys://", "unix://")
+        value = _with_scheme(value, "redis://", "rediss://", "valkey://", "valkeys://", "unix://")
+        return value and SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))  # the one name the client knows
 
     @field_validator("forwarded_allow_ips")
     @classmethod
