@@ -86,7 +86,7 @@ class Coalescer(Generic[K, V]):
         error: BaseException | None = None
         try:
             found = await self.fetch_many(list(batch))
-        except BaseException as raised:  # the waiters must hear of it, whatever it is
+        except BaseException as raised:  # noqa: BLE001 - the waiters must hear of it, whatever it is
             error = raised
         for key, futures in batch.items():
             self._in_flight.pop(key, None)
@@ -95,7 +95,9 @@ class Coalescer(Generic[K, V]):
                 if future.done():
                     continue
                 if error is not None:
-                    future.set_exception(error if isinstance(error, Exception) else Unavailable("The lookup was cancelled."))
+                    future.set_exception(
+                        error if isinstance(error, Exception) else Unavailable("The lookup was cancelled.")
+                    )
                 else:
                     future.set_result(found.get(key))
         if error is not None and not isinstance(error, Exception):

@@ -73,7 +73,9 @@ async def require_key(
     # Every key is compared, so that the time taken does not tell which one was near.
     matches = [key.id for key in settings.api_keys if hmac.compare_digest(key.digest, given)]
     if not matches:
-        raise Unauthorized("Send a key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.", headers={"WWW-Authenticate": "Bearer"})
+        raise Unauthorized(
+            "Send a key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.", headers={"WWW-Authenticate": "Bearer"}
+        )
     return matches[0]
 
 

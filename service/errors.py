@@ -62,7 +62,13 @@ class RequestTimeout(Unavailable):
 
 
 def problem_response(
-    status: int, *, title: str = "", detail: str = "", type: str = "about:blank", headers: dict[str, str] | None = None, **extra: Any
+    status: int,
+    *,
+    title: str = "",
+    detail: str = "",
+    type: str = "about:blank",
+    headers: dict[str, str] | None = None,
+    **extra: Any,
 ) -> Response:
     body = {"type": type, "title": title or HTTPStatus(status).phrase, "status": status}
     if detail and detail != body["title"]:
@@ -74,7 +80,12 @@ def render(error: HTTPException) -> Response:
     if not isinstance(error, Problem):
         return problem_response(error.status_code, detail=str(error.detail), headers=dict(error.headers or {}))
     return problem_response(
-        error.status_code, title=error.title, detail=error.detail, type=error.type, headers=dict(error.headers or {}), **error.extra
+        error.status_code,
+        title=error.title,
+        detail=error.detail,
+        type=error.type,
+        headers=dict(error.headers or {}),
+        **error.extra,
     )
 
 
@@ -86,7 +97,8 @@ async def _http(_: Request, error: Exception) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")} for part in error.errors()
+        {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")}
+        for part in error.errors()
     ]
     return problem_response(
         422,

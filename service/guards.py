@@ -21,6 +21,7 @@ class Guards:
             return await self.app(scope, receive, send)
         if _content_length(scope) > self.max_body_bytes:
             return await render(self._too_large())(scope, receive, send)
+        deadline = asyncio.timeout(self.request_timeout_s)
         started = False
         received_bytes = 0
 
@@ -40,7 +41,7 @@ class Guards:
             await send(message)
 
         try:
-            async with asyncio.timeout(self.request_timeout_s) as deadline:
+            async with deadline:
                 await self.app(scope, receive_limited, send_started)
         except TimeoutError:
             if started or not deadline.expired():

@@ -66,6 +66,7 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 class _BoundedHandler(QueueHandler):
+    queue: "queue.SimpleQueue[logging.LogRecord]"
     dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -99,7 +100,7 @@ def written_by_thread() -> Iterator[None]:
 class GunicornLogger(Logger):
     """Gunicorn's lines, through the root logger."""
 
-    def setup(self, cfg: Any) -> None:
+    def setup(self, cfg: Any) -> None:  # noqa: ARG002
         self.error_log.handlers.clear()
         self.error_log.propagate = True
         self.access_log.disabled = True

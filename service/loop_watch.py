@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from types import TracebackType
 
@@ -20,17 +21,18 @@ class LoopWatch:
         self._task = asyncio.create_task(self._measure(), name="loop-watch")
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
     async def _measure(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + INTERVAL_S
+            due = time.perf_counter() + INTERVAL_S  # uvloop's own clock counts whole milliseconds
             await asyncio.sleep(INTERVAL_S)
-            self._lags_ms.append(max(0.0, (loop.time() - due) * 1000))
+            self._lags_ms.append(max(0.0, (time.perf_counter() - due) * 1000))
 
     def lag_ms(self) -> dict[str, float]:
         lags = sorted(self._lags_ms) or [0.0]

@@ -18,7 +18,7 @@ from service.resources import open_resources
 from service.settings import Settings, load_settings
 from service.sizing import make_plan, read_limits
 
-FEATURES = ("links",)
+FEATURES: tuple[str, ...] = ()
 
 
 class Service(FastAPI):
@@ -36,10 +36,14 @@ class Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         settings = self.settings
         guards = Guards(
-            super().build_middleware_stack(), max_body_bytes=settings.max_body_bytes, request_timeout_s=settings.request_timeout_s
+            super().build_middleware_stack(),
+            max_body_bytes=settings.max_body_bytes,
+            request_timeout_s=settings.request_timeout_s,
         )
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
-        return Observe(HotPaths(guards, self.hot_routes), stats=self.stats, worker=worker, sample=settings.access_log_sample)
+        return Observe(
+            HotPaths(guards, self.hot_routes), stats=self.stats, worker=worker, sample=settings.access_log_sample
+        )
 
 
 def create_app(settings: Settings | None = None) -> Service:

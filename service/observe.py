@@ -36,7 +36,7 @@ class Observe:
             return await self.app(scope, receive, send)
         started_s = time.perf_counter()
         status = 0
-        identifier = _given_id(scope) or f"{random.getrandbits(128):032x}".encode()  # noqa: S311 - names a request, protects nothing
+        identifier = _given_id(scope) or f"{random.getrandbits(128):032x}".encode()
         request_id.set(identifier.decode())
         headers = [(b"x-request-id", identifier), *self.headers]
 
@@ -54,7 +54,9 @@ class Observe:
             log.exception("unhandled error", method=scope["method"], path=scope["path"])
             if status:
                 raise  # the head has gone out: only a cut connection tells the client the truth now
-            await problem_response(500, detail="The error has been logged under this request id.")(scope, receive, send_observed)
+            await problem_response(500, detail="The error has been logged under this request id.")(
+                scope, receive, send_observed
+            )
         finally:
             self.stats.in_flight -= 1
             self.stats.requests_total += 1

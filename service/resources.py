@@ -73,7 +73,9 @@ async def acquire(pool: Pool) -> AsyncIterator[Connection]:
 
 
 def _reason(error: BaseException) -> str:
-    return "No connection came free in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
+    return (
+        "No connection came free in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
+    )
 
 
 class Cache:
@@ -125,12 +127,13 @@ async def open_resources(settings: Settings, plan: Plan, stats: WorkerStats) -> 
 @asynccontextmanager
 async def _postgres(settings: Settings, plan: Plan) -> AsyncIterator[Pool]:
     if settings.database_url is None:
-        raise ConfigurationError("DATABASE_URL is not set: give it a Postgres, as postgresql://user:password@host:port/database.")
+        raise ConfigurationError(
+            "DATABASE_URL is not set: give it a Postgres, as postgresql://user:password@host:port/database."
+        )
     pool = asyncpg.create_pool(
         settings.database_url.get_secret_value(),
-        min_size=min(2, plan.db_pool),
+        min_size=0,  # opened when first needed: no worker opens its whole share at boot, or fails to boot without Postgres
         max_size=plan.db_pool,
-        init_size=0,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=plan.statement_timeout_s + 1,
         reset=_no_reset,
@@ -160,9 +163,8 @@ async def _no_reset(_: Any) -> None:
 async def _redis(settings: Settings, plan: Plan) -> AsyncIterator[Cache]:
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set: give it a Redis or Valkey, as redis://host:port/0.")
-    url = settings.redis_url.get_secret_value().replace("valkey", "redis", 1)
     pool = redis.BlockingConnectionPool.from_url(
-        url,
+        settings.redis_url.get_secret_value(),
         max_connections=plan.redis_connections,
         timeout=REDIS_TIMEOUT_S,
         socket_timeout=REDIS_TIMEOUT_S,

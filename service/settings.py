@@ -10,7 +10,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -45,44 +56,76 @@ class ApiKey:
 class Settings(BaseSettings):
     """The field names, in capitals, are the variables. `NAME_FILE` names a file that holds the value of `NAME`."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
-    web_concurrency: int | None = Field(None, ge=1, description="Worker processes; without it they are sized to the CPUs, the memory and the connection budget.")
-    replicas: int = Field(1, ge=1, description="How many copies of this service share the Postgres server.")
-    reuse_port: bool = Field(False, description="Give each worker a listening socket of its own (SO_REUSEPORT).")
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to listen on."""
+    web_concurrency: PositiveInt | None = None
+    """Worker processes; if not set, sized to the CPUs, the memory and the connection budget."""
+    replicas: PositiveInt = 1
+    """How many copies of this service share the Postgres server."""
+    reuse_port: bool = False
+    """Give each worker a listening socket of its own (SO_REUSEPORT)."""
 
-    database_url: SecretStr | None = Field(None, description="Postgres, as postgresql://user:password@host:port/database.")
-    redis_url: SecretStr | None = Field(None, description="Redis or Valkey, as redis://host:port/0.")
-    db_connection_budget: int | None = Field(None, ge=1, description="Postgres connections that all workers of all replicas may hold; without it the server's max_connections less a reserve.")
+    database_url: SecretStr | None = None
+    """Postgres, as postgresql://user:password@host:port/database."""
+    redis_url: SecretStr | None = None
+    """Redis or Valkey, as redis://host:port/0."""
+    db_connection_budget: PositiveInt | None = None
+    """Postgres connections of all workers of all replicas; if not set, the server's max_connections less a reserve."""
 
-    cpu_lane_threads: int = Field(1, ge=1, le=64, description="CPU jobs that one worker runs at the same time.")
-    cpu_lane_queue: int = Field(16, ge=0, description="CPU jobs that may wait in one worker; one more is answered 503.")
-    cpu_lane_processes: bool = Field(False, description="Run the CPU lane in processes instead of threads.")
-    worker_memory_mb: int = Field(160, ge=32, description="Memory planned for one worker, in MiB.")
+    cpu_lane_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """CPU jobs that one worker runs at the same time."""
+    cpu_lane_queue: NonNegativeInt = 16
+    """CPU jobs that may wait in one worker; one more is answered 503."""
+    cpu_lane_processes: bool = False
+    """Run the CPU lane in processes instead of threads."""
+    worker_memory_mb: Annotated[int, Field(ge=32)] = 160
+    """Memory planned for one worker, in MiB."""
 
-    request_timeout_s: float = Field(15.0, gt=0, description="Seconds a request may take before it is answered 503.")
-    graceful_timeout_s: float = Field(30.0, ge=1, description="Seconds a stopping worker may take before it is killed.")
-    worker_timeout_s: float = Field(30.0, ge=1, description="Seconds an event loop may be blocked before its worker is replaced.")
-    keepalive_s: float = Field(75.0, ge=0, description="Seconds an idle connection is kept; more than the proxy in front keeps it.")
-    header_timeout_s: float = Field(10.0, gt=0, description="Seconds a client may take to send the head of a request.")
-    body_timeout_s: float = Field(30.0, gt=0, description="Seconds a client may take to send a body.")
-    max_header_bytes: int = Field(32_768, ge=1024, description="Largest head of a request, in bytes.")
-    max_body_bytes: int = Field(1_048_576, ge=0, description="Largest body of a request, in bytes.")
+    request_timeout_s: PositiveFloat = 15.0
+    """Seconds a request may take before it is answered 503."""
+    graceful_timeout_s: PositiveFloat = 30.0
+    """Seconds a stopping worker may take before it is killed."""
+    worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds an event loop may be blocked before its worker is replaced."""
+    keepalive_s: NonNegativeFloat = 75.0
+    """Seconds an idle connection is kept; more than the proxy in front keeps it."""
+    header_timeout_s: PositiveFloat = 10.0
+    """Seconds a client may take to send the head of a request."""
+    body_timeout_s: PositiveFloat = 30.0
+    """Seconds a client may take to send a body."""
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
+    """Largest head of a request, in bytes."""
+    max_body_bytes: NonNegativeInt = 1_048_576
+    """Largest body of a request, in bytes."""
 
-    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field((), description="Keys that may write and list, as key, id:key or id:sha256:<hex>, with commas between; empty lets everybody.")
-    public_url: AnyHttpUrl | None = Field(None, description="Base of the short links, where it is not the request's own.")
-    forwarded_allow_ips: str = Field("127.0.0.1,::1", description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, as addresses or networks with commas between.")
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
+    """Keys that may write and list, with commas between: key, id:key or id:sha256:<hex>; empty lets everybody."""
+    public_url: AnyHttpUrl | None = None
+    """Base of the short links, where it is not the request's own."""
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Proxies, as addresses or networks, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
-    lab_enabled: bool = Field(False, description="Serve the event-loop laboratory under /lab: a way to hurt a server.")
-    expose_worker: bool = Field(False, description="Name the worker that answered in X-Worker.")
-    loop_blocked_ms: int = Field(100, ge=10, description="Milliseconds without a turn of the event loop that count as blocked.")
-    state_dir: Path = Field(Path(".local/state"), description="Folder for what outlives a worker: clicks not yet sent, metrics of all workers.")
+    lab_enabled: bool = False
+    """Serve the event-loop laboratory under /lab: a way to hurt a server."""
+    expose_worker: bool = False
+    """Name the worker that answered in X-Worker."""
+    loop_blocked_ms: Annotated[int, Field(ge=10)] = 100
+    """Milliseconds without a turn of the event loop that count as blocked."""
+    state_dir: Path = Path(".local/state")
+    """Folder for what outlives a worker, such as what it has counted and not yet handed on."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
-    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
-    access_log_sample: float = Field(1.0, ge=0, le=1, description="Share of successful requests that is logged; errors always are.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
+    log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or text for people."""
+    access_log_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of successful requests that is logged; errors always are."""
 
     @property
     def drain_timeout_s(self) -> float:
@@ -92,7 +135,11 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
-        return tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip()) if isinstance(value, str) else value
+        return (
+            tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -103,7 +150,9 @@ class Settings(BaseSettings):
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         value = _with_scheme(value, "redis://", "rediss://", "valkey://", "valkeys://", "unix://")
-        return value and SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))  # the one name the client knows
+        return value and SecretStr(
+            re.sub("^valkey", "redis", value.get_secret_value())
+        )  # the one name the client knows
 
     @field_validator("forwarded_allow_ips")
     @classmethod
@@ -129,7 +178,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _FileSource(settings_cls), dotenv_settings
 
@@ -143,7 +192,7 @@ def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
 class _FileSource(PydanticBaseSettingsSource):
     """Reads `NAME` from the file that `NAME_FILE` names: the way Compose and Swarm hand over secrets."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         path = os.environ.get(f"{field_name.upper()}_FILE")
         return (Path(path).read_text().strip() if path else None), field_name, False
 

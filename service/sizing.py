@@ -92,16 +92,42 @@ def make_plan(
         "workers": (workers, *workers_note),
         "replicas": _set(settings, "replicas", "copies of this service that share the Postgres server"),
         "connection_budget": (budget, *budget_note),
-        "db_pool": (pool, "computed", f"{budget} / ({workers} workers x {replicas} replicas x {GENERATIONS} for a reload)"),
-        "redis_connections": (REDIS_CONNECTIONS, "constant", "the calls of one loop tick share a round trip, so few are busy at once"),
-        "cpu_lane_threads": _set(settings, "cpu_lane_threads", "CPU jobs at once in a worker; more would only share its GIL"),
+        "db_pool": (
+            pool,
+            "computed",
+            f"{budget} / ({workers} workers x {replicas} replicas x {GENERATIONS} for a reload)",
+        ),
+        "redis_connections": (
+            REDIS_CONNECTIONS,
+            "constant",
+            "the calls of one loop tick share a round trip, so few are busy at once",
+        ),
+        "cpu_lane_threads": _set(
+            settings, "cpu_lane_threads", "CPU jobs at once in a worker; more would only share its GIL"
+        ),
         "cpu_lane_queue": _set(settings, "cpu_lane_queue", "CPU jobs that may wait; the next is answered 503"),
-        "threadpool_tokens": (THREADPOOL_TOKENS, "constant", "def code that waits; few, as CPU work gone astray here slows the loop"),
-        "statement_timeout_s": (statement_s, "computed", "two thirds of a request; the rest is for the wait for a connection"),
+        "threadpool_tokens": (
+            THREADPOOL_TOKENS,
+            "constant",
+            "def code that waits; few, as CPU work gone astray here slows the loop",
+        ),
+        "statement_timeout_s": (
+            statement_s,
+            "computed",
+            "two thirds of a request; the rest is for the wait for a connection",
+        ),
         "request_timeout_s": _set(settings, "request_timeout_s", "then the request is answered 503"),
-        "drain_timeout_s": (settings.drain_timeout_s, "computed", "a stopping worker finishes its requests, then closes its pools"),
-        "graceful_timeout_s": _set(settings, "graceful_timeout_s", "then it is killed; the stop grace of the container must be longer"),
-        "keepalive_s": _set(settings, "keepalive_s", "longer than the proxy in front keeps a connection, so that the proxy closes it"),
+        "drain_timeout_s": (
+            settings.drain_timeout_s,
+            "computed",
+            "a stopping worker finishes its requests, then closes its pools",
+        ),
+        "graceful_timeout_s": _set(
+            settings, "graceful_timeout_s", "then it is killed; the stop grace of the container must be longer"
+        ),
+        "keepalive_s": _set(
+            settings, "keepalive_s", "longer than the proxy in front keeps a connection, so that the proxy closes it"
+        ),
     }
     notes = {name: (source, why) for name, (_, source, why) in figures.items()}
     return Plan(**{name: figure[0] for name, figure in figures.items()}, notes=notes)
@@ -144,7 +170,11 @@ def _over_budget(settings: Settings, budget: int, most: int) -> str:
     asked, replicas = settings.web_concurrency, settings.replicas
     mend = [f"lower WEB_CONCURRENCY to {most}"] if most >= 1 else []
     mend += ["lower REPLICAS"] if replicas > 1 else []
-    mend += ["raise DB_CONNECTION_BUDGET" if settings.db_connection_budget else "raise max_connections of the Postgres server"]
+    mend += [
+        "raise DB_CONNECTION_BUDGET"
+        if settings.db_connection_budget
+        else "raise max_connections of the Postgres server"
+    ]
     return (
         f"{f'WEB_CONCURRENCY={asked}' if asked else 'One worker'} x REPLICAS={replicas} x {GENERATIONS} (a reload runs old and new workers "
         f"together) needs {(asked or 1) * replicas * GENERATIONS} Postgres connections, and DB_CONNECTION_BUDGET is {budget}: {' or '.join(mend)}."
@@ -165,4 +195,7 @@ def as_table(plan: Plan) -> str:
     """The plan for people: a line a number, aligned, with its source and its reason."""
     lines = [(row.name, "none" if row.value is None else f"{row.value:g}", row.source, row.why) for row in plan.rows()]
     name_width, value_width, source_width = (max(map(len, column)) for column in list(zip(*lines, strict=True))[:3])
-    return "\n".join(f"{name:<{name_width}}  {value:>{value_width}}  {source:<{source_width}}  {why}" for name, value, source, why in lines)
+    return "\n".join(
+        f"{name:<{name_width}}  {value:>{value_width}}  {source:<{source_width}}  {why}"
+        for name, value, source, why in lines
+    )
