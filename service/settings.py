@@ -57,7 +57,12 @@ class Settings(BaseSettings):
     """The field names, in capitals, are the variables. `NAME_FILE` names a file that holds the value of `NAME`."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"
@@ -89,7 +94,7 @@ class Settings(BaseSettings):
 
     request_timeout_s: PositiveFloat = 15.0
     """Seconds a request may take before it is answered 503."""
-    graceful_timeout_s: PositiveFloat = 30.0
+    graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds a stopping worker may take before it is killed."""
     worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds an event loop may be blocked before its worker is replaced."""
