@@ -1,0 +1,112 @@
+"""Child processes that end with the process that started them, and locks that live as long as they do.
+
+Knows nothing of what it starts.
+"""
+
+import fcntl
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+NOT_ROOT = "nobody"
+"""Who runs Postgres where we are root, which it refuses to be."""
+
+
+class LocalError(Exception):
+    """What stops a local start, in one sentence for the person at the terminal."""
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    dies_by: signal.Signals = signal.SIGTERM,
+    root_allowed: bool = True,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that the terminal's Ctrl-C reaches only the one who ends it in order.
+
+    On Linux the kernel sends it `dies_by` when this process dies, however it dies. The options are those of Popen.
+    """
+    prefix = _setpriv(dies_by, root_allowed)
+    return subprocess.Popen(
+        [*prefix, *command], stdin=options.pop("stdin", subprocess.DEVNULL), start_new_session=True, **options
+    )
+
+
+def _setpriv(dies_by: signal.Signals, root_allowed: bool) -> list[str]:
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    drop_root = not root_allowed and os.geteuid() == 0
+    if setpriv is None:
+        if drop_root:
+            raise LocalError("Postgres cannot run as root: start as an ordinary user, or install setpriv (util-linux).")
+        return []
+    return [setpriv, f"--pdeathsig={dies_by.name.removeprefix('SIG')}", *(_drop_root() if drop_root else [])]
+
+
+def _drop_root() -> list[str]:
+    """Another user, who keeps one capability: to reach a clone below a home that is closed to others (mode 0700).
+
+    Without the secure bit, access(2) would not count it.
+    """
+    user = pwd.getpwnam(NOT_ROOT)
+    reach = "+dac_override"
+    return [
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+        "--securebits=+no_setuid_fixup",
+        f"--inh-caps={reach}",
+        f"--ambient-caps={reach}",
+    ]
+
+
+def terminate(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, *, within_s: float = 30) -> None:
+    if process.poll() is None:
+        process.send_signal(how)
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def exclusive(path: Path, *, wait_s: float, busy: str) -> Iterator[int]:
+    """Hold a file lock. A child that inherits the descriptor holds it on, until the last of its own children has gone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + wait_s
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise LocalError(busy)
+            time.sleep(0.05)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A port below those that the kernel gives to outgoing connections, so that none takes it during a restart."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

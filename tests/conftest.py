@@ -1,0 +1,141 @@
+"""Real servers for every test: one Postgres and one Valkey a session, a database of its own for each test."""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncpg
+import pytest
+import redis as redis_sync
+from redis.asyncio import Redis
+
+from local.process import free_port, spawn
+from local.servers import Postgres, Valkey
+from tests.running import RunningService
+
+ROOT = Path(__file__).parent.parent
+# The machine's disk is not under test. Commits stay synchronous: a killed Postgres must lose none.
+FAST = {"fsync": "off", "full_page_writes": "off"}
+Variables = dict[str, str | int | Path | None]
+_numbers = itertools.count()
+
+
+class StartService(Protocol):
+    def __call__(self, workers: int = 2, *, ready: bool = True, **env: str | int | Path | None) -> RunningService: ...
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("postgres"), settings=FAST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """A migrated database: copying it takes milliseconds, migrating each anew would not."""
+    _execute(postgres.url, "CREATE DATABASE migrated")
+    migrate = [sys.executable, "-m", "service", "migrate"]
+    subprocess.run(
+        migrate, env=os.environ | {"DATABASE_URL": _database(postgres.url, "migrated")}, cwd=ROOT, check=True
+    )
+    return "migrated"
+
+
+@pytest.fixture
+def database_url(postgres: Postgres, template: str) -> Iterator[str]:
+    """An empty, migrated database."""
+    if not postgres.running:  # the test before may have left it so
+        postgres.start()
+    name = f"test_{next(_numbers)}"
+    _execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database(postgres.url, name)
+    if postgres.running:
+        _execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(valkey: Valkey) -> str:
+    """An empty Redis."""
+    if not valkey.running:
+        valkey.start()
+    with redis_sync.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture
+async def pg(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(database_url, min_size=0) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def start_service(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[StartService]:
+    """Starts services that end with the test. Keywords are variables of the service; None takes one away."""
+    started: list[RunningService] = []
+
+    def start(workers: int = 2, *, ready: bool = True, **env: str | int | Path | None) -> RunningService:
+        backends: Variables = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port()}
+        switches: Variables = {"WEB_CONCURRENCY": workers, "LAB_ENABLED": 1, "EXPOSE_WORKER": 1}
+        service = _start(tmp_path, backends | switches | env)
+        started.append(service)
+        if ready:
+            service.wait_ready()
+        return service
+
+    yield start
+    for service in started:
+        service.stop(within_s=10)
+
+
+def _start(folder: Path, env: Variables) -> RunningService:
+    """In a folder of its own: neither `.env` nor the state of another service is near."""
+    home = folder / f"service-{next(_numbers)}"
+    home.mkdir()
+    variables = {name: str(value) for name, value in env.items() if value is not None}
+    with (home / "log").open("wb") as log:
+        process = spawn(
+            [sys.executable, "-m", "service", "run"],
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), **variables},
+            cwd=home,
+            stdout=log,
+            stderr=log,
+        )
+    return RunningService(process, port=int(variables["PORT"]), log=home / "log")
+
+
+def _database(url: str, name: str) -> str:
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+def _execute(url: str, statement: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute())
