@@ -34,9 +34,11 @@ class HotRoute(APIRoute):
         if not (last.startswith("{") and last.endswith("}")) or "{" in self.hot_prefix:
             raise ValueError(f"{path} is not /prefix/{{name}}: a hot route has one parameter, at its end")
         self.parameter = last[1:-1]
+        documented = self.methods or set()
+        self.hot_methods = documented | ({"HEAD"} if "GET" in documented else set())
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in (self.methods or ()):
+        if scope["method"] in self.hot_methods:
             await self.served_by(scope, receive, send)
         else:
             await super().handle(scope, receive, send)
@@ -53,7 +55,7 @@ class HotPaths:
         if scope["type"] == "http":
             prefix, _, last = scope["path"].rpartition("/")
             route = self.routes.get(prefix)
-            if route is not None and last and scope["method"] in (route.methods or ()):
+            if route is not None and last and scope["method"] in route.hot_methods:
                 scope["route"] = route
                 scope["path_params"] = {route.parameter: last}
                 await route.served_by(scope, receive, send)

@@ -19,7 +19,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    assert clock
     return Breaker(threshold=2, retry_every_s=1)
 
 
