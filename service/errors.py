@@ -109,6 +109,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
     )
 
 
+async def _unhandled(_: Request, error: Exception) -> Response:
+    raise error  # past Starlette's plain-text 500: the outermost layer logs it once and answers with a problem
+
+
 def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unhandled)
