@@ -1,0 +1,155 @@
+"""`python -m service doctor`: every check there is, what it found, and the mend. Changes nothing."""
+
+import asyncio
+import http.client
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from json import dumps
+from typing import Any
+
+from service.cli import CommandError
+from service.cli.run import check_port, check_state_dir
+from service.cli.schema import pending, read_heads, read_scripts
+from service.cli.servers import PostgresFacts, ask_postgres, ask_redis, session
+from service.cli.sizing import make_plan
+from service.settings import ConfigurationError, Settings, load_settings
+from service.sizing import GENERATIONS, Plan
+
+PROXY_KEEPALIVE_S = 60.0
+"""What the usual proxies keep an idle connection for: nginx's upstreams, the load balancers of AWS."""
+FILES = 8192
+"""A connection is a file: 10,000 clients over two workers, and whatever else a worker has open."""
+PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`wrong` and `advice` hold the mend. Advice is for what works and could be better; it leaves the exit status 0."""
+
+    check: str
+    found: str
+    wrong: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        level = "wrong" if self.wrong else "advice" if self.advice else "ok"
+        mend = self.wrong or self.advice
+        return f"{level:<8}{self.check:<13}{self.found}" + (f"\n{'':21}mend: {mend}" if mend else "")
+
+
+def main(*, json: bool) -> int:
+    findings: list[Finding] = []
+    with _noted(findings, "settings", mend="set the variable as the sentence says"):
+        settings = load_settings()
+        findings.append(Finding("settings", "every variable can be used"))
+        asyncio.run(_examine(settings, findings))
+    print(dumps([asdict(finding) for finding in findings], indent=2) if json else "\n".join(map(str, findings)))
+    return int(any(finding.wrong for finding in findings))
+
+
+@contextmanager
+def _noted(findings: list[Finding], check: str, *, mend: str) -> Iterator[None]:
+    try:
+        yield
+    except (CommandError, ConfigurationError) as reason:
+        findings.append(Finding(check, str(reason), wrong=mend))
+
+
+async def _examine(settings: Settings, findings: list[Finding]) -> None:
+    facts = None
+    with _noted(findings, "postgres", mend="start it, or correct DATABASE_URL"):
+        async with session(settings.database_url, name="service.doctor", patience_s=PATIENCE_S) as connection:
+            facts = await ask_postgres(connection)
+            findings += _postgres(
+                facts, [script.revision for script in pending(read_scripts(), await read_heads(connection))]
+            )
+    with _noted(findings, "redis", mend="start it, or correct REDIS_URL"):
+        findings += _redis(await ask_redis(settings.redis_url, name="service.doctor", patience_s=PATIENCE_S))
+    with _noted(findings, "sizing", mend="change a variable that the sentence names"):
+        findings += _plan(make_plan(settings, facts), settings)
+    findings.append(_files())
+    with _noted(findings, "state folder", mend="set STATE_DIR, or give this user the folder"):
+        check_state_dir(settings)
+        findings.append(Finding("state folder", f"{settings.state_dir} can be written"))
+    with _noted(findings, "port", mend="see what holds it: ss -ltnp"):
+        findings.append(await asyncio.to_thread(_port, settings))
+
+
+def _postgres(facts: PostgresFacts, lacking: list[str]) -> Iterator[Finding]:
+    wrong = "point DATABASE_URL at the primary: this is a standby" if facts.read_only else ""
+    yield Finding("postgres", f"{facts.version}, max_connections {facts.max_connections}", wrong)
+    yield Finding("migrations", ", ".join(lacking) or "all applied", "python -m service migrate" if lacking else "")
+
+
+def _redis(info: dict[str, Any]) -> Iterator[Finding]:
+    if not info:
+        yield Finding("redis", "answers, and forbids INFO", advice="see to it that it persists and does not evict")
+        return
+    yield Finding("redis", f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}")
+    appends = bool(info.get("aof_enabled"))
+    wrong = "" if appends else "set appendonly yes: without it a crash loses what was counted since the last snapshot"
+    yield Finding("persistence", f"appendonly {'yes' if appends else 'no'}", wrong)
+    policy, limit = str(info.get("maxmemory_policy")), int(info.get("maxmemory", 0))
+    wrong = (
+        "set maxmemory-policy volatile-lru or noeviction: this one evicts counters"
+        if policy.startswith("allkeys")
+        else ""
+    )
+    advice = "" if limit else "set maxmemory to what the machine can spare"
+    yield Finding("eviction", f"maxmemory {limit or 'unbounded'}, {policy}", wrong if limit else "", advice)
+
+
+def _plan(plan: Plan, settings: Settings) -> Iterator[Finding]:
+    yield Finding(
+        "connections",
+        f"{plan.connection_budget} over {plan.workers} workers x {plan.replicas} replicas x {GENERATIONS}: {plan.db_pool} each",
+    )
+    turns = "lower WEB_CONCURRENCY: more workers than CPUs take turns" if plan.workers > max(1, plan.cpus) else ""
+    stalls = "allow a whole CPU: with less, everything stands still in each period of 0.1 s" if plan.cpus < 1 else ""
+    yield Finding("cpus", f"{plan.cpus:g} ({plan.notes['cpus'][0]}), {plan.workers} workers", advice=turns or stalls)
+    yield _memory(plan, settings.worker_memory_mb)
+    order = [plan.statement_timeout_s, plan.request_timeout_s, plan.drain_timeout_s, plan.graceful_timeout_s]
+    wrong = (
+        ""
+        if all(one < next_ for one, next_ in pairwise(order))
+        else "raise GRACEFUL_TIMEOUT_S, or lower REQUEST_TIMEOUT_S"
+    )
+    yield Finding("timeouts", "statement {:g} < request {:g} < drain {:g} < stop {:g} s".format(*order), wrong)
+    closes = plan.keepalive_s <= PROXY_KEEPALIVE_S
+    advice = (
+        "raise KEEPALIVE_S above the proxy's, or the proxy sends requests into closing connections" if closes else ""
+    )
+    yield Finding("keep-alive", f"{plan.keepalive_s:g} s; proxies keep {PROXY_KEEPALIVE_S:g} as a rule", advice=advice)
+
+
+def _memory(plan: Plan, worker_mb: int) -> Finding:
+    need, limit = plan.workers * worker_mb, plan.memory_limit_mb
+    found = f"{plan.workers} workers x WORKER_MEMORY_MB {worker_mb} = {need} MiB of {limit or 'an unknown limit'}"
+    if limit is None or need * GENERATIONS <= limit:
+        return Finding("memory", found)
+    if need <= limit:
+        return Finding("memory", found, advice="restart rather than reload: SIGHUP runs old and new workers together")
+    return Finding("memory", found, wrong="lower WEB_CONCURRENCY, or allow more memory")
+
+
+def _files() -> Finding:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    few = files != resource.RLIM_INFINITY and files < FILES
+    advice = f"allow {FILES}: ulimit -n, LimitNOFILE in systemd, ulimits in Compose" if few else ""
+    return Finding("open files", f"{files} a process, one for each connection", advice=advice)
+
+
+def _port(settings: Settings) -> Finding:
+    place = f"{settings.host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=PATIENCE_S)
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/livez")
+        if connection.getresponse().status == http.HTTPStatus.OK:
+            return Finding("port", f"{place} is served, and answers /livez")
+    connection.close()
+    check_port(settings)
+    return Finding("port", f"{place} is free")

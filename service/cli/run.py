@@ -1,0 +1,89 @@
+"""`python -m service run`: looks before it leaps, prints the plan, and becomes Gunicorn (the same process id).
+
+Whatever would make workers fail one after the other is refused here, once, in one sentence.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from pathlib import Path
+
+from service.cli import CommandError
+from service.cli.schema import pending, read_heads, read_scripts
+from service.cli.servers import PostgresFacts, ask_postgres, ask_redis, session
+from service.cli.sizing import make_plan
+from service.settings import Settings, load_settings
+from service.sizing import as_table
+
+GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
+APPLICATION = "service.main:create_app()"
+
+
+def main() -> int:
+    settings = load_settings()
+    if not GUNICORN_CONF.is_file():
+        raise CommandError(f"{GUNICORN_CONF} is missing: it belongs beside the service folder.")
+    check_port(settings)
+    check_state_dir(settings)
+    plan = make_plan(settings, asyncio.run(_check_servers(settings)))
+    print(as_table(plan), flush=True)
+    # Workers size themselves again; this is what they cannot know without asking the server.
+    os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF), APPLICATION])  # noqa: S606 - no shell is meant
+
+
+def check_port(settings: Settings) -> None:
+    """Bind it and let go, as Gunicorn would only try again and again.
+
+    Raises:
+        CommandError: another process has it, or it is not ours to have.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CommandError(_why_not(error, settings)) from None
+
+
+def _why_not(error: OSError, settings: Settings) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"Port {settings.port} on {settings.host} is in use: stop what listens there, or set PORT to another."
+            )
+        case errno.EACCES:
+            return f"PORT {settings.port} needs a privilege that this process lacks: set PORT to 1024 or more."
+        case _:
+            return f"HOST {settings.host!r} is not an address of this machine: {error.strerror}."
+
+
+def check_state_dir(settings: Settings) -> None:
+    """Make it, and write in it.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    probe = settings.state_dir / f".probe.{os.getpid()}"
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CommandError(f"STATE_DIR {settings.state_dir} cannot be written: {error.strerror}.") from None
+
+
+async def _check_servers(settings: Settings) -> PostgresFacts:
+    async with session(settings.database_url, name="service.run") as connection:
+        facts = await ask_postgres(connection)
+        lacking = pending(read_scripts(), await read_heads(connection))
+    if lacking:
+        names = ", ".join(script.revision for script in lacking)
+        raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
+    await ask_redis(settings.redis_url, name="service.run")
+    return facts

@@ -1,0 +1,159 @@
+"""Asks Postgres and Redis who they are, with patience, before the service relies on them. Writes nothing to them."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+import redis.asyncio as redis
+from pydantic import SecretStr
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from service.cli import CommandError
+from service.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+T = TypeVar("T")
+
+PATIENCE_S = 5.0
+"""A server that is started at the same moment is up by then: Postgres takes about 2 s."""
+ATTEMPT_S = 2.0
+PAUSE_S = 0.25
+
+# Raised while a server starts, restarts or is crowded; any other error is an answer, and asking again changes nothing.
+MAY_PASS = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    redis.ConnectionError,
+    redis.TimeoutError,
+)
+FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
+
+ASK_POSTGRES = """
+SELECT current_setting('server_version') AS version,
+       current_setting('max_connections')::int AS max_connections,
+       current_setting('superuser_reserved_connections')::int
+           + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved,
+       pg_is_in_recovery() AS read_only
+"""
+
+
+@dataclass(frozen=True)
+class PostgresFacts:
+    version: str
+    max_connections: int
+    reserved: int
+    """Connections that only superusers, and members of pg_use_reserved_connections, can have."""
+    read_only: bool
+
+
+@asynccontextmanager
+async def session(
+    url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S, options: Mapping[str, str] | None = None
+) -> AsyncIterator[Connection]:
+    """A Postgres session that pg_stat_activity shows under `name`.
+
+    Raises:
+        CommandError: the server did not answer in `patience_s`, will not have us, or went away.
+        ConfigurationError: there is no URL.
+    """
+    if url is None:
+        raise ConfigurationError(
+            "DATABASE_URL is not set: give it a Postgres, postgresql://user:password@host:port/database."
+        )
+    dsn = url.get_secret_value()
+    server = f"DATABASE_URL: Postgres{_place(dsn)}"
+
+    async def attempt() -> Connection:
+        return await asyncpg.connect(
+            dsn, timeout=ATTEMPT_S, server_settings={"application_name": name, **(options or {})}
+        )
+
+    connection = await _patiently(attempt, server=server, patience_s=patience_s)
+    try:
+        yield connection
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise CommandError(f"{server} failed: {_line(error)}.") from None
+    finally:
+        await connection.close(timeout=ATTEMPT_S)
+
+
+async def ask_postgres(connection: Connection) -> PostgresFacts:
+    facts = await connection.fetchrow(ASK_POSTGRES)
+    assert facts is not None
+    return PostgresFacts(**facts)
+
+
+async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+    """What INFO says; nothing where the server forbids it.
+
+    Raises: as `session`.
+    """
+    if url is None:
+        raise ConfigurationError("REDIS_URL is not set: give it a Redis or Valkey, redis://host:port/0.")
+    dsn = url.get_secret_value()
+
+    async def attempt() -> dict[str, Any]:
+        async with redis.Redis.from_url(
+            dsn,
+            client_name=name,
+            socket_timeout=ATTEMPT_S,
+            socket_connect_timeout=ATTEMPT_S,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            await client.ping()
+            try:
+                return dict(await client.info())
+            except ResponseError:
+                return {}
+
+    return await _patiently(attempt, server=f"REDIS_URL: Redis{_place(dsn)}", patience_s=patience_s)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patience_s: float) -> T:
+    deadline, told = time.monotonic() + patience_s, patience_s <= PAUSE_S
+    while True:
+        try:
+            return await attempt()
+        except FAILURES as error:
+            if type(error) is ValueError:  # its text may quote the password that made the URL unreadable
+                raise CommandError(
+                    f"{server} has a URL that cannot be read: in a password, @ / # are %40 %2F %23."
+                ) from None
+            if not isinstance(error, MAY_PASS) or isinstance(error, AuthenticationError):
+                raise CommandError(f"{server} refuses: {_line(error)}.") from None
+            if time.monotonic() + PAUSE_S > deadline:
+                raise CommandError(f"{server} does not answer: {_line(error)}.") from None
+        if not told:
+            print(f"waiting for {server.partition(': ')[2]} ...", file=sys.stderr, flush=True)
+            told = True
+        await asyncio.sleep(PAUSE_S)
+
+
+def _place(url: str) -> str:
+    """` at host:port`; nothing where the URL is so unusual that part of a password might show."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    return f" at {parts.hostname}{port}" if parts.hostname and "@" not in parts.path + parts.fragment else ""
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
