@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or text for people."""
     access_log_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of successful requests that is logged; errors always are."""
+    """Share of requests that is logged; those answered 5xx always are."""
 
     @property
     def drain_timeout_s(self) -> float:

@@ -1,0 +1,33 @@
+"""What the schema promises, asked of a running service by somebody who only read the schema."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import StartService
+
+HIDDEN = "/lab"
+"""Ways to hurt a server on purpose; the lab's own tests drive them."""
+
+
+def test_no_answer_outside_the_schema_and_no_5xx(start_service: StartService, tmp_path: Path) -> None:
+    service = start_service(workers=2, CPU_LANE_QUEUE=200, LOG_FORMAT="console")
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{service.url}/openapi.json"]
+    options = [
+        "--max-examples=40",
+        "--workers=4",
+        "--exclude-path-regex",
+        f"^{HIDDEN}",
+        "--phases=examples,coverage,fuzzing",
+    ]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_every_operation_is_documented(start_service: StartService) -> None:
+    paths = httpx.get(f"{start_service(workers=1).url}/openapi.json").json()["paths"]
+    operations = {f"{method} {path}": operation for path, item in paths.items() for method, operation in item.items()}
+    assert {"get /livez", "get /readyz", "get /workers"} <= operations.keys()
+    assert [name for name, operation in operations.items() if not operation.get("description")] == []

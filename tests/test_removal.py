@@ -1,0 +1,48 @@
+"""The promise of docs/decisions/0002: a feature is a folder and a word. Deleted for real, in a copy of the tree."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.main import FEATURES
+
+ROOT = Path(__file__).parent.parent
+LEFT_OUT = [".git", ".venv", ".local", "__pycache__", "reports", ".mypy_cache", ".ruff_cache", ".hypothesis"]
+# Those that need a container or a browser, or set up an environment of their own, say nothing more about it here.
+TESTS = [
+    "tests",
+    "--ignore=tests/e2e",
+    "--ignore=tests/local",
+    "--ignore=tests/loadtests",
+    "--ignore=tests/test_removal.py",
+]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_is_deleted_with_its_folder_and_its_word(feature: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.rmtree(copy / "service/features" / feature)
+    shutil.rmtree(copy / "tests/features" / feature)
+    main = copy / "service/main.py"
+    source = main.read_text()
+    without = re.sub(rf'(FEATURES[^=]*= \(.*)"{feature}",? ?', r"\1", source)
+    assert without != source
+    main.write_text(without)
+    run = [sys.executable, "-m"]
+    for command in (
+        [*run, "ruff", "check", "."],
+        [*run, "mypy"],
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        [*run, "pytest", "-q", "-x", *TESTS],
+    ):
+        done = subprocess.run(
+            command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
