@@ -155,9 +155,8 @@ class Settings(BaseSettings):
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         value = _with_scheme(value, "redis://", "rediss://", "valkey://", "valkeys://", "unix://")
-        return value and SecretStr(
-            re.sub("^valkey", "redis", value.get_secret_value())
-        )  # the one name the client knows
+        # The client knows the protocol by one name only.
+        return value and SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))
 
     @field_validator("forwarded_allow_ips")
     @classmethod
@@ -198,8 +197,17 @@ class _FileSource(PydanticBaseSettingsSource):
     """Reads `NAME` from the file that `NAME_FILE` names: the way Compose and Swarm hand over secrets."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        path = os.environ.get(f"{field_name.upper()}_FILE")
-        return (Path(path).read_text().strip() if path else None), field_name, False
+        variable = f"{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            value = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{variable} names a file that cannot be read: {error}.") from None
+        if not value:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
+            raise ConfigurationError(f"{variable} names an empty file: {path}.")
+        return value, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
@@ -214,12 +222,10 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
-    except OSError as error:
-        raise ConfigurationError(f"A variable ending in _FILE names a file that cannot be read: {error}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         variable = "_".join(str(part) for part in first["loc"][:1]).upper()
         secret = variable in {"API_KEYS", "DATABASE_URL", "REDIS_URL"}
-        shown = "" if secret or not variable else f", not {first['input']!r}"
+        shown = "" if secret or not variable or repr(first["input"]) in message else f", not {first['input']!r}"
         raise ConfigurationError(f"{variable}: {message}{shown}." if variable else f"{message}.") from None
