@@ -103,6 +103,6 @@ def _memory_limit(folder: Path) -> Iterator[tuple[int, str]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
-    except OSError:
+        return path.read_text("utf-8", errors="replace")
+    except (OSError, ValueError):  # ValueError: a path with a null byte
         return ""

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from local.process import free_port, spawn
 from local.servers import Postgres, Valkey
+from service.settings import Settings
 from tests.running import RunningService
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,17 @@ class StartService(Protocol):
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No variable of the service is set, and no `.env` is near."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+            patch.delenv(f"{name.upper()}_FILE", raising=False)
+        patch.chdir(tmp_path_factory.mktemp("bare"))
+        yield
 
 
 @pytest.fixture(scope="session")
