@@ -1,15 +1,75 @@
-"""What the worker tells the application about its own life. Written by the worker class, read by `ops`."""
+"""What master and workers tell each other and the application about their lives. Written by the worker class alone.
 
-from dataclasses import dataclass
+Imported by the master before the first fork, so it must stay free of everything else of ours.
+"""
+
+import mmap
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class State(IntEnum):
+    GONE = 0
+    STARTING = 1
+    READY = 2
+    TOLD = 3
+    """To stop: it serves until a newer worker is ready, then drains."""
+    RELIEVED = 4
+    """It has asked the master for one worker more, in its own place."""
+
+
+class Roster:
+    """A byte for each worker, in memory that the master and all its workers share. A worker's age is its index."""
+
+    SIZE = 65_536
+    """After so many workers the bytes are used again: by then the first have long gone."""
+
+    def __init__(self) -> None:
+        self._states = mmap.mmap(-1, self.SIZE)
+        self._flags = mmap.mmap(-1, 2)
+
+    def __getitem__(self, age: int) -> State:
+        return State(self._states[age % self.SIZE])
+
+    def __setitem__(self, age: int, state: State) -> None:
+        self._states[age % self.SIZE] = state
+        if state is State.READY:
+            self._flags[0] = True
+
+    def has_newer(self, age: int, *states: State) -> bool:
+        return any(self._states.find(bytes([state]), age % self.SIZE + 1) >= 0 for state in states)
+
+    @property
+    def has_served(self) -> bool:
+        """Some worker of this master has once been ready."""
+        return bool(self._flags[0])
+
+    @property
+    def stopping(self) -> bool:
+        return bool(self._flags[1])
+
+    def announce_stop(self) -> None:
+        self._flags[1] = True
 
 
 @dataclass
 class Lifecycle:
-    draining: bool = False
-    """The worker has been told to stop: no new connections, and `/readyz` says so."""
     connections: int = 0
     """Client connections that are open now, idle ones included."""
+    leaving: bool = False
+    """This worker takes no new connections and asks its clients to go."""
+    refused: Counter[int] = field(default_factory=Counter)
+    """Requests that never reached the application, by the status they were answered with."""
+
+    @property
+    def draining(self) -> bool:
+        """The service as a whole stops, and `/readyz` says so. A worker that a reload replaces does not: a proxy that
+        asks it over an old connection would take the whole service out.
+        """
+        return roster.stopping
 
 
+roster = Roster()
 lifecycle = Lifecycle()
 """Of this process; there is one worker in it."""

@@ -1,0 +1,50 @@
+"""Gunicorn's settings, all of them from the environment by way of the plan, and its hooks. It decides nothing itself."""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+# A reload reads this file again, and must not find the modules of before it. Those of the worker class stay: they share
+# memory with the workers that run, and change with the next start.
+KEPT = {"service.lifecycle", "service.protocol", "service.server", "service.worker"}
+for name in [name for name in sys.modules if name.split(".")[0] == "service" and name not in KEPT]:
+    del sys.modules[name]
+
+from service.settings import ConfigurationError, load_settings  # noqa: E402
+from service.sizing import make_plan, read_limits  # noqa: E402
+
+try:
+    settings = load_settings()
+    plan = make_plan(settings, read_limits())
+except ConfigurationError as error:
+    sys.exit(str(error))
+
+wsgi_app = "service.main:create_app()"
+worker_class = "service.worker.Worker"
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+reuse_port = settings.reuse_port
+workers = plan.workers
+timeout = math.ceil(settings.worker_timeout_s)
+graceful_timeout = math.ceil(plan.graceful_timeout_s)
+keepalive = math.ceil(plan.keepalive_s)
+forwarded_allow_ips = settings.forwarded_allow_ips
+loglevel = settings.log_level
+
+# Heartbeats are file times: on a disk that stalls, healthy workers would be killed.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+# It would be a thread in a process that forks, and by default at one path for all services of a user.
+control_socket_disable = True
+
+
+def when_ready(server: Any) -> None:
+    server.worker_class.attach(server)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    if worker.reaped():
+        server.num_workers = max(server.cfg.workers, server.num_workers - 1)

@@ -1,0 +1,250 @@
+"""One client connection: uvicorn's httptools protocol with bounds in time and size, and an orderly goodbye.
+
+What it refuses never reaches the application and is answered as `application/problem+json` wherever an answer can be
+heard. It must not import fastapi: the master imports it too.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.lifecycle import lifecycle
+from service.settings import Settings
+
+LINGER_S = 2.0
+"""How long a leaving worker waits for the next request of an idle client, and a refusal for the client to hear it."""
+
+MAX_PIPELINED = 16
+"""Requests that may wait behind the one being answered. One read holds 8,000 of the shortest, and each takes 2 kB."""
+
+CHUNK_OVERHEAD = 6
+"""A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
+
+_IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
+
+
+class Refused(Exception):
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class _Outlet:
+    """What a response is written to: the transport, but for a goodbye that does not destroy what was said last."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class Protocol(HttpToolsProtocol):
+    _deadline: asyncio.TimerHandle | None = None
+    _active: RequestResponseCycle | None = None
+    """The request being answered; `cycle` is the one read last."""
+    _in_head = _in_body = _deaf = False
+    _chunk_bytes = _head_bytes = _body_bytes = 0
+
+    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self._max_body_bytes = settings.max_header_bytes + CHUNK_OVERHEAD * settings.max_body_bytes
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._outlet = _Outlet(transport, self.close)
+        lifecycle.connections += 1
+        self._arm()
+        if lifecycle.leaving:
+            self.shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lifecycle.connections -= 1
+        self._disarm()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Stay open for the answer to a client that has sent all it will: `shutdown(SHUT_WR)`."""
+        last = self._last()
+        if last is None or last.more_body or last.response_started or self._deaf:
+            return False
+        last.keep_alive = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._deaf:
+            return
+        self._chunk_bytes = len(data)
+        try:
+            self._feed(data)
+            self._check_sizes()
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, Refused) else Refused(400, f"This is not HTTP/1.1: {error}."))
+        except Refused as refused:
+            self._refuse(refused)
+        else:
+            if self._deadline is None and (self._in_head or self._in_body or self._last() is None):
+                self._arm()
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:  # to what we do not speak: RFC 9110 lets us go on in 1.1
+                data = data[upgrade.args[0] :]
+
+    def _check_sizes(self) -> None:
+        if self._in_head:
+            self._head_bytes += self._chunk_bytes
+            if self._head_bytes > self._settings.max_header_bytes:
+                raise self._head_too_large()
+        elif self._in_body:
+            self._body_bytes += self._chunk_bytes
+            if self._body_bytes > self._max_body_bytes:
+                raise Refused(413, f"A body may have {self._settings.max_body_bytes} bytes at most.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes, self._body_bytes = True, 0, 0
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        self._disarm()
+        super().on_headers_complete()
+        self._in_head, self._in_body = False, True
+        self.headers = []  # trailers end here and not among the headers
+        if lifecycle.leaving:
+            self.cycle.keep_alive = False
+
+    def _check_head(self) -> None:
+        hosts, head_bytes, version = 0, len(self.url), self.parser.get_http_version()
+        for name, value in self.headers:
+            head_bytes += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+                if not _IS_HOST(value):
+                    raise Refused(400, "The Host header is not a host.")
+            elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version != "1.1"):
+                raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
+        if head_bytes > self._settings.max_header_bytes:
+            raise self._head_too_large()
+        if hosts != 1 and (hosts or version != "1.0"):
+            raise Refused(400, "A request has one Host header.")
+        if version not in {"1.1", "1.0"}:
+            raise Refused(505, "This is an HTTP/1.1 server.")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise Refused(400, f"At most {MAX_PIPELINED} requests may wait for an answer.")
+
+    def _head_too_large(self) -> Refused:
+        return Refused(431, f"The head of a request may have {self._settings.max_header_bytes} bytes at most.")
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_body = False
+        self._head_bytes = -self._chunk_bytes  # what follows in this read may belong to the next request
+        self._disarm()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._active = cycle
+        cycle.transport = self._outlet  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
+
+    def _last(self) -> RequestResponseCycle | None:
+        """The last of the requests that still wait for their answers."""
+        if self.pipeline:
+            return self.pipeline[0][0]
+        return None if self._active is None or self._active.response_complete else self._active
+
+    def _arm(self) -> None:
+        settings = self._settings
+        seconds = settings.body_timeout_s if self._in_body else settings.header_timeout_s
+        self._deadline = self.loop.call_later(seconds, self._late)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self.flow.read_paused or (self._in_head and self._last()):
+            self._arm()  # we are the slow ones
+        elif self._in_head or self._in_body:
+            self._refuse(Refused(408, f"The {'head' if self._in_head else 'body'} of the request took too long."))
+        else:
+            self.transport.close()
+
+    def _refuse(self, refused: Refused) -> None:
+        """Say why, if the client can still take it for the answer to this request, and read no further."""
+        lifecycle.refused[refused.status] += 1
+        broken = self.cycle if self._in_body else None
+        if self.pipeline and self.pipeline[0][0] is broken:
+            self.pipeline.popleft()
+        last = self._last()
+        self._deaf = True
+        self._disarm()
+        if last is not None and last is not broken:
+            last.keep_alive = False  # the requests before it are answered, the last of them with `Connection: close`
+            return
+        if broken is None or not broken.response_started:
+            self._answer(refused)
+        if broken is not None:
+            broken.disconnected = True
+            broken.message_event.set()
+        self.close(lingering=True)
+
+    def _answer(self, refused: Refused) -> None:
+        title = HTTPStatus(refused.status).phrase
+        problem = {"type": "about:blank", "title": title, "status": refused.status, "detail": str(refused)}
+        body = json.dumps(problem).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", b"1"))
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[refused.status], *lines, b"\r\n", body]))
+
+    def close(self, *, lingering: bool = False) -> None:
+        """Bytes that arrive and are not read would make the kernel reset the connection and drop the answer with it."""
+        self.pipeline.clear()
+        self._deaf = True
+        if self.transport.is_closing():
+            return
+        if lingering or self._in_head or self._in_body:
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """The worker leaves: answer what is on its way, with `Connection: close` wherever that can still be said."""
+        self.timeout_keep_alive = LINGER_S  # type: ignore[assignment]
+        last = self._last()
+        if last is None:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.timeout_keep_alive_handler)
+        elif not last.response_started:
+            last.keep_alive = False
+
+    def cut(self) -> None:
+        """The worker waits no longer."""
+        last = self._last()
+        if last is not None and not last.response_started and last is self._active:
+            lifecycle.refused[503] += 1
+            self._answer(Refused(503, "The server is stopping, and the request took too long for it."))
+            last.disconnected = True
+        self.transport.close()

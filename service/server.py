@@ -1,0 +1,159 @@
+"""uvicorn's server with an orderly end: when it may leave, what it still takes, how long it waits.
+
+Knows Gunicorn by its signals alone.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import functools
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import uvicorn
+
+from service.lifecycle import State, lifecycle, roster
+from service.protocol import Protocol
+from service.settings import Settings
+
+HEARTBEAT_S = 1.0
+POLL_S = 0.05
+
+TOLD_TOGETHER_S = 0.2
+"""A reload tells the old workers one by one; none may take another, which has yet to hear it, for a successor."""
+
+CUT_S = 0.5
+"""For cancelled requests to unwind, before the lifespan takes their pools away."""
+
+WATCHDOG_MARGIN_S = 0.5
+"""Before Gunicorn's SIGKILL, which would say nothing, and after a reload never comes."""
+
+log = logging.getLogger("gunicorn.error")
+
+
+class Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, settings: Settings, *, age: int, master: int, notify: Callable[[], None]
+    ) -> None:
+        config.http = functools.partial(Protocol, settings=settings)  # type: ignore[assignment]
+        super().__init__(config)
+        self._settings = settings
+        self._age = age
+        self._master = master
+        self._notify = notify
+        self._signals: set[int] = set()
+        self._told_at: float | None = None
+        self._waits = self._hurry = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._main = asyncio.current_task()
+        await super().startup(sockets)
+        roster[self._age] = State.READY
+        self._heart = asyncio.create_task(self._beat(), name="heartbeat")
+
+    async def _beat(self) -> None:
+        """From the loop, so that a blocked one is noticed; from the first request on, so that a start-up is bounded
+        too; through the drain, so that a drain is not taken for a blocked loop.
+        """
+        every_s = min(HEARTBEAT_S, self._settings.worker_timeout_s / 4)
+        while True:
+            self._notify()
+            if os.getppid() != self._master and not roster.stopping:
+                log.error("The master is gone: stopping.")
+                roster.announce_stop()
+                self.handle_exit(signal.SIGTERM, None)
+            await asyncio.sleep(every_s)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """SIGTERM: leave once a successor serves. SIGINT, SIGQUIT: leave. SIGQUIT after SIGTERM, or the same again: hurry.
+
+        Ctrl-C comes as SIGINT from the terminal and as SIGQUIT from the master, in any order, and is one wish. Nothing
+        is raised again afterwards, as uvicorn would do: an orderly end is exit status 0, with all exit handlers.
+        """
+        if not self.started:
+            self._give_up_start()
+            return
+        seen = self._signals
+        self._hurry |= sig != signal.SIGTERM and (sig in seen or (sig == signal.SIGQUIT and signal.SIGTERM in seen))
+        if not seen and roster[self._age] is State.READY:
+            self._tell(State.TOLD, waits=roster.has_newer(self._age, State.STARTING, State.READY))
+        self._waits &= sig == signal.SIGTERM
+        seen.add(sig)
+
+    def _give_up_start(self) -> None:
+        self.lifespan.startup_failed = True  # or uvicorn would log the cancellation as an error
+        if self._main is not None:
+            self._main.cancel()
+
+    def _tell(self, state: State, *, waits: bool) -> None:
+        roster[self._age] = state
+        self._told_at = time.monotonic()
+        self._waits = waits
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        leaves = await super().on_tick(counter)
+        if leaves and not self.should_exit:
+            self.limit_max_requests = None
+            self._tell(State.RELIEVED, waits=True)
+            os.kill(self._master, signal.SIGTTIN)  # one worker more; `child_exit` takes it back
+        return self.should_exit and self._is_relieved()
+
+    def _is_relieved(self) -> bool:
+        """A worker that is replaced serves until its successor does: should that never start, nothing has stopped."""
+        assert self._told_at is not None
+        if not self._waits or roster.stopping:
+            return True
+        return time.monotonic() > self._told_at + TOLD_TOGETHER_S and roster.has_newer(self._age, State.READY)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        started, settings = time.monotonic(), self._settings
+        faulthandler.dump_traceback_later(settings.graceful_timeout_s - WATCHDOG_MARGIN_S, exit=True)
+        lifecycle.leaving = True
+        await self._stop_accepting(sockets or [])
+        connections, tasks = self.server_state.connections, self.server_state.tasks
+        for connection in list(connections):
+            connection.shutdown()
+        # Two sets of uvicorn's, which tell nobody when they are empty.
+        while (connections or tasks) and not self._hurry and time.monotonic() < started + settings.drain_timeout_s:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+        await self._cut()
+        await self.lifespan.shutdown()
+
+    async def _stop_accepting(self, sockets: Sequence[socket.socket]) -> None:
+        """Take what the kernel has already connected, then close: the last to close would reset those connections."""
+        loop = asyncio.get_running_loop()
+        protocol = functools.partial(
+            self.config.http_protocol_class,  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=loop,
+        )
+        queues = [socket.socket(fileno=os.dup(listener.fileno())) for listener in sockets]
+        for server in self.servers:
+            server.close()
+        for queue in queues:
+            queue.setblocking(False)
+            with queue, contextlib.suppress(OSError):
+                for _ in range(self.config.backlog):
+                    connection, _ = queue.accept()
+                    connection.setblocking(False)
+                    await loop.connect_accepted_socket(protocol, connection, ssl=self.config.ssl)
+
+    async def _cut(self) -> None:
+        state = self.server_state
+        if state.tasks:
+            seconds = self._settings.drain_timeout_s
+            log.error("%d requests outlasted the drain of %g s and are cut.", len(state.tasks), seconds)
+        for connection in list(state.connections):
+            connection.cut()  # type: ignore[union-attr]
+        for task in state.tasks:
+            task.cancel()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=CUT_S)

@@ -1,0 +1,148 @@
+"""The Gunicorn worker class: uvicorn on uvloop, bounded from its start to its end. It must not import the application.
+
+The master imports this too, and keeps what it has imported through every reload.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections import deque
+from typing import Any, ClassVar
+
+from uvicorn_worker import UvicornWorker
+
+from service.lifecycle import State, roster
+from service.server import Server
+
+EARLY_S = 10.0
+"""A worker that dies sooner than this after its fork counts towards a crash loop."""
+RECENT_S = 60.0
+BACK_OFF_S = 0.25
+BACK_OFF_MOST_S = 15.0
+
+MOST_FILES = 65_536
+"""A connection is a file, and many systems start a process with 1,024."""
+
+RELOAD_CHECK_S = 10
+
+
+class Worker(UvicornWorker):  # type: ignore[misc]
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        "loop": "uvloop",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "callback_notify": None,
+    }
+    _early_deaths: ClassVar[deque[float]] = deque(maxlen=16)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._forked_at = time.monotonic()
+        roster[self.age] = State.STARTING
+
+    def init_process(self) -> None:
+        """Past the first start, a worker that cannot start must not be Gunicorn's reason to halt a healthy service: its
+        exit status is then another than 3 and 4, and the workers of before a reload serve on.
+        """
+        self.notify()  # the heartbeat's file is born with the time of day, which never looks late
+        _limit_process()
+        try:
+            super().init_process()
+        except (Exception, SystemExit):
+            if roster[self.age] is not State.STARTING or not roster.has_served:
+                raise
+            self.log.exception("This worker cannot start.")
+            sys.exit(1)
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the master's; a closing terminal sends it to every process
+        faulthandler.enable()  # Gunicorn kills a blocked worker by SIGABRT: print where each thread is
+
+    def load_wsgi(self) -> None:
+        recent = sum(died > self._forked_at - RECENT_S for died in self._early_deaths)
+        if recent > 1:
+            wait_s = min(BACK_OFF_S * 2**recent, BACK_OFF_MOST_S, self.timeout)
+            self.log.warning(
+                "%d workers died within %g s of their start, for reasons logged above: the next waits %g s.",
+                recent,
+                EARLY_S,
+                wait_s,
+            )
+            time.sleep(wait_s)
+            self.notify()
+        super().load_wsgi()
+
+    def run(self) -> None:
+        logging.getLogger("uvicorn.error").setLevel(max(self.log.error_log.level, logging.WARNING))
+        with contextlib.suppress(asyncio.CancelledError):  # told to stop before it had started
+            super().run()
+
+    async def _serve(self) -> None:
+        from service.settings import load_settings  # noqa: PLC0415 - after a reload it is newer than this file
+
+        self.config.app = self.wsgi
+        server = Server(self.config, load_settings(), age=self.age, master=self.ppid, notify=self.notify)
+        signal.signal(signal.SIGQUIT, server.handle_exit)
+        # Not Gunicorn's wrappers: uvloop would close them a second time, and they would complain.
+        await server.serve(sockets=[listener.sock for listener in self.sockets])
+
+    def reaped(self) -> bool:
+        """For `child_exit`, in the master. Whether there is a worker too many now, as this one had asked for another."""
+        state, now = roster[self.age], time.monotonic()
+        roster[self.age] = State.GONE
+        if state in {State.STARTING, State.READY} and now < self._forked_at + EARLY_S:
+            self._early_deaths.append(now)
+        return state is State.RELIEVED
+
+    @staticmethod
+    def attach(arbiter: Any, *, delay_s: float = 0.0) -> None:
+        """For `when_ready`, in the master: Gunicorn has a hook neither before a stop nor before a reload."""
+        stop, reload = arbiter.stop, arbiter.handle_hup
+
+        def announced_stop(graceful: bool = True) -> None:
+            roster.announce_stop()
+            if graceful:
+                time.sleep(delay_s)
+            stop(graceful)
+
+        def checked_reload() -> None:
+            if _loads(arbiter.app):
+                reload()
+            else:
+                arbiter.log.error("Not reloaded: the configuration cannot be used. The workers serve on as they are.")
+
+        arbiter.stop, arbiter.handle_hup = announced_stop, checked_reload
+
+
+def _loads(app: Any) -> bool:
+    """Read the configuration in a process to throw away: what it cannot use would end the master and leave no service."""
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    signal.alarm(RELOAD_CHECK_S)
+    status = 1
+    try:
+        app.reload()
+        status = 0
+    except SystemExit as refusal:
+        os.write(2, f"{refusal}\n".encode())
+    finally:
+        os._exit(status)
+
+
+def _limit_process() -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), most))
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (int(most != 0), most))  # 1, unlike 0, also keeps a core from a pipe

@@ -1,0 +1,80 @@
+"""A small ASGI application that does what the tests of the worker class need done. `MISCHIEF` makes its start-up fail."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from service.lifecycle import lifecycle
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        return await _live(receive, send)
+    seconds = float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
+    match scope["path"]:
+        case "/sleep":
+            await asyncio.sleep(seconds)
+        case "/block":
+            _block(seconds)
+        case "/stubborn":
+            await _sleep_whatever_comes(seconds)
+        case "/read":
+            while (await receive()).get("more_body"):
+                pass
+        case "/stream":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(10):
+                await send({"type": "http.response.body", "body": b"part", "more_body": True})
+                await asyncio.sleep(seconds / 10)
+            return await send({"type": "http.response.body", "body": b""})
+        case "/exit":
+            os._exit(int(seconds))
+    client = scope["client"][0] if scope["client"] else ""
+    headers = ",".join(name.decode() for name, _ in scope["headers"])
+    body = f"{os.getpid()} {lifecycle.draining} {client} {headers}".encode()
+    head = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _block(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def _sleep_whatever_comes(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(until - time.monotonic())
+        except asyncio.CancelledError:
+            continue
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    await receive()
+    _note("started")
+    match Path(os.environ["MISCHIEF"]).read_text():
+        case "hang":
+            await asyncio.sleep(600)
+        case "block":
+            time.sleep(600)
+        case "fail":
+            raise RuntimeError("no start today")
+        case "crash":
+            os._exit(9)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    _note("ended")
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _note(event: str) -> None:
+    with Path(os.environ["EVENTS"]).open("a") as events:
+        events.write(f"{event} {os.getpid()}\n")

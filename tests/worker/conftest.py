@@ -1,0 +1,110 @@
+"""A real Gunicorn with the worker class, around a small application: no database is needed to test how workers live."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local.process import free_port, spawn, terminate
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "deploy" / "gunicorn.conf.py"
+
+QUICK = {"WORKER_TIMEOUT_S": "2", "GRACEFUL_TIMEOUT_S": "6", "REQUEST_TIMEOUT_S": "3", "HEADER_TIMEOUT_S": "1"}
+
+
+class Gunicorn:
+    def __init__(self, folder: Path, workers: int, *options: str, stock: bool = False, **env: str) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.mischief("")
+        (folder / "events").touch()
+        variables = {"MISCHIEF": str(folder / "mischief"), "EVENTS": str(folder / "events"), "PYTHONPATH": str(ROOT)}
+        variables |= {"PATH": os.environ["PATH"], "PORT": str(self.port), "WEB_CONCURRENCY": str(workers)} | QUICK | env
+        with (folder / "log").open("wb") as log:
+            self.process = spawn(
+                [sys.executable, "-m", "gunicorn", "-c", str(CONF), *options, "tests.worker.app:app"],
+                env=variables,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+            )
+
+    def mischief(self, kind: str) -> None:
+        """What the next worker does in its start-up: nothing, hang, block, fail or crash."""
+        (self.folder / "mischief").write_text(kind)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def events(self, kind: str) -> list[int]:
+        """The pids of the workers whose lifespan has `started` or `ended`."""
+        lines = (self.folder / "events").read_text().splitlines()
+        return [int(line.split()[1]) for line in lines if line.startswith(kind)]
+
+    def worker_pids(self) -> set[int]:
+        with suppress(psutil.NoSuchProcess):
+            return {child.pid for child in psutil.Process(self.process.pid).children()}
+        return set()
+
+    def serving(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+            probe.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return probe.recv(12) == b"HTTP/1.1 200"
+        return False
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def reload(self) -> None:
+        """Until the old workers have gone."""
+        old = self.worker_pids()
+        self.send(signal.SIGHUP)
+        self.until(lambda: not old & self.worker_pids())
+
+    def until(self, happened: Callable[[], bool], timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not happened():
+            assert time.monotonic() < deadline, f"it did not happen within {timeout_s} s:\n{self.log()}"
+            time.sleep(0.05)
+
+    def ended(self, timeout_s: float = 15) -> int:
+        """Its exit status."""
+        return self.process.wait(timeout_s)
+
+    def stop(self) -> None:
+        workers = self.worker_pids()
+        terminate(self.process, within_s=8)
+        for pid in workers:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+
+
+Start = Callable[..., Gunicorn]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts Gunicorns that end with the test. Keywords are variables, as the service reads them."""
+    started: list[Gunicorn] = []
+
+    def start(workers: int = 1, *options: str, ready: bool = True, **env: str) -> Gunicorn:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        gunicorn = Gunicorn(folder, workers, *options, **env)
+        started.append(gunicorn)
+        if ready:
+            gunicorn.until(lambda: len(gunicorn.events("started")) >= workers and gunicorn.serving())
+        return gunicorn
+
+    yield start
+    for gunicorn in started:
+        gunicorn.stop()
