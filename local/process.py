@@ -3,6 +3,7 @@
 Knows nothing of what it starts.
 """
 
+import errno
 import fcntl
 import os
 import pwd
@@ -81,7 +82,7 @@ def terminate(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIG
 
 
 @contextmanager
-def exclusive(path: Path, *, wait_s: float, busy: str) -> Iterator[int]:
+def exclusive(path: Path, *, wait_s: float = 0, busy: str) -> Iterator[int]:
     """Hold a file lock. A child that inherits the descriptor holds it on, until the last of its own children has gone."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -103,6 +104,11 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
+def is_held(path: Path) -> bool:
+    with path.open("a") as lock:
+        return not _locked(lock.fileno())
+
+
 def free_port() -> int:
     """A port below those that the kernel gives to outgoing connections, so that none takes it during a restart."""
     while True:
@@ -110,3 +116,16 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def check_port(host: str, port: int) -> None:
+    """The service would say it too, but not before two servers have been started for it."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise LocalError(f"Port {port} is in use: end what listens there, or set PORT to another.") from None
+        raise LocalError(f"Cannot listen on {host}, port {port} ({error}): set HOST or PORT to another.") from None

@@ -1,0 +1,48 @@
+# Every target sets up what it needs. PYTHON names the interpreter that makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fix migrate reload lock clean environment development
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: environment ## Serve on 127.0.0.1:8000 (HOST, PORT), with Postgres and Valkey of its own
+	@exec $(BIN)/python -m local run
+
+test: development ## Run the tests; ARGS goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: development ## Check style, types and who imports whom
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: development ## Mend what ruff can mend
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+migrate: environment ## Bring the schema up to date, of make run's Postgres or of DATABASE_URL
+	@$(BIN)/python -m local migrate
+
+reload: environment ## Give make run new workers, with the code as it is now
+	@$(BIN)/python -m local reload
+
+lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the newest of it
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.*'
+	@$(LOCK) pyproject.toml --group dev -o requirements/dev.txt $(ARGS)
+	@$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/local.txt
+	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
+	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
+
+clean: ## Remove what the tools made; the data in .local stays
+	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .grimp_cache .import_linter_cache .coverage reports build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment:
+	@$(PYTHON) local/environment.py local
+
+development:
+	@$(PYTHON) local/environment.py dev

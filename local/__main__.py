@@ -1,0 +1,21 @@
+"""`python -m local run | migrate | reload`, for the Makefile."""
+
+import sys
+
+from local import attached
+from local.process import LocalError
+from local.run import run
+
+COMMANDS = {"run": run, "migrate": attached.migrate, "reload": attached.reload}
+
+
+def main(name: str) -> int:
+    try:
+        return COMMANDS[name]()
+    except LocalError as reason:
+        sys.exit(str(reason))
+    except PermissionError as error:
+        sys.exit(f"{error.filename} belongs to another user: delete it, or start as that user.")
+
+
+sys.exit(main(sys.argv[1]))

@@ -1,0 +1,118 @@
+"""`make run`: servers, then schema, then service; and the same in reverse. What is served is the service's business."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+
+from local.notice import announce, is_ready, say
+from local.places import LOCAL, ROOT, RUN_LOCK, RUNNING
+from local.process import check_port, exclusive, spawn, terminate
+from local.server import Server
+from local.servers import Postgres, Valkey
+from local.variables import address, environment, is_set
+
+# Gunicorn itself keeps to GRACEFUL_TIMEOUT_S, 30 s by default. These are for what an earlier run left, and for a Gunicorn
+# that hangs.
+LEFTOVER_TIMEOUT_S = 40.0
+STOP_TIMEOUT_S = 300.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop(Exception):
+    """Raised wherever the main thread happens to be, by the first signal that ends a run."""
+
+
+def run() -> int:
+    """The exit code: 0 where somebody wanted the end, the service's own where it ended by itself."""
+    with suppress(Stop), ExitStack() as stack:
+        _hear_signals()
+        try:
+            return _serve(stack)
+        finally:
+            _ignore_signals()  # whatever ends the run: what is left of it is the way out
+    return 0
+
+
+def _serve(stack: ExitStack) -> int:
+    started = time.monotonic()
+    LOCAL.mkdir(exist_ok=True)
+    stack.enter_context(exclusive(RUN_LOCK, busy="Brigade already runs from this folder: end that run first."))
+    busy = "The service of an earlier run from this folder has not ended yet: wait for it, or kill it."
+    lock = stack.enter_context(exclusive(LOCAL / "service.lock", wait_s=LEFTOVER_TIMEOUT_S, busy=busy))
+    check_port(*address())
+    variables = environment()
+    servers = _start_servers(stack, variables)
+    migrated = _spawn(stack, "migrate", variables, lock).wait()
+    if migrated != 0:
+        return migrated
+    service = _spawn(stack, "run", variables, lock)
+    _record(stack, service.pid, variables)
+    return _watch(service, servers, started)
+
+
+def _start_servers(stack: ExitStack, variables: dict[str, str]) -> list[Server]:
+    servers: dict[str, Server] = {"DATABASE_URL": Postgres(LOCAL / "postgres"), "REDIS_URL": Valkey(LOCAL / "valkey")}
+    own = {name: server for name, server in servers.items() if not is_set(name)}
+    for name, server in own.items():
+        stack.callback(_stop, server)
+        server.start()
+        variables[name] = server.url
+        say(f"{server.name} is up, with its data in {server.data_dir.relative_to(ROOT)}.")
+    return list(own.values())
+
+
+def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
+    """A command of the service, whose processes hold the lock until the last has gone."""
+    process = spawn([sys.executable, "-m", "service", command], env=variables, cwd=ROOT, pass_fds=[lock])
+    stack.callback(terminate, process, within_s=STOP_TIMEOUT_S)
+    return process
+
+
+def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
+    """For `make reload` and `make migrate`. The addresses hold passwords."""
+    RUNNING.touch(0o600)
+    stack.callback(RUNNING.unlink, missing_ok=True)
+    addresses = {name: variables[name] for name in ("DATABASE_URL", "REDIS_URL") if name in variables}
+    RUNNING.write_text(json.dumps({"pid": pid, "addresses": addresses}))
+
+
+def _watch(service: subprocess.Popen[bytes], servers: list[Server], started: float) -> int:
+    parent, announced = os.getppid(), False
+    while (code := service.poll()) is None:
+        if os.getppid() != parent:  # make was killed; nobody is left to press Ctrl-C
+            return 0
+        for server in servers:
+            if not server.running:
+                say(f"{server.name} has ended by itself: starting it again.")
+                server.start()
+        if not announced and (announced := is_ready()):
+            announce(time.monotonic() - started)
+        time.sleep(0.1)
+    return code
+
+
+def _stop(server: Server) -> None:
+    server.stop()
+    say(f"{server.name} is down.")
+
+
+def _hear_signals() -> None:
+    """Ctrl-C, a plain kill, a closed terminal; the last not where nohup asked to outlive it."""
+
+    def stop(*_: object) -> None:
+        _ignore_signals()
+        say("\nStopping: requests in progress are finished first.")
+        raise Stop
+
+    for number in SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

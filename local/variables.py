@@ -1,0 +1,36 @@
+"""What a local run adds to the variables of the environment and of `.env`. Checks nothing: the service does that."""
+
+import os
+
+from dotenv import dotenv_values
+
+from local.places import LOCAL, ROOT
+from local.process import LocalError
+
+DEFAULTS = {
+    "EXPOSE_WORKER": "1",
+    "LAB_ENABLED": "1",
+    "LOG_FORMAT": "console",
+    "STATE_DIR": str(LOCAL / "state"),
+}
+
+
+def lookup(name: str, default: str = "") -> str:
+    """The service's own order: an empty variable is none, and the environment goes before `.env`."""
+    return os.environ.get(name) or dotenv_values(ROOT / ".env").get(name) or default
+
+
+def is_set(name: str) -> bool:
+    return bool(lookup(name) or os.environ.get(f"{name}_FILE"))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, **{name: value for name, value in DEFAULTS.items() if not is_set(name)}}
+
+
+def address() -> tuple[str, int]:
+    """Where the service will listen."""
+    port = lookup("PORT", "8000")
+    if not port.isdecimal():
+        raise LocalError(f"PORT is a number from 1 to 65535, not {port!r}.")
+    return lookup("HOST", "127.0.0.1"), int(port)
