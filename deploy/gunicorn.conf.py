@@ -42,7 +42,7 @@ control_socket_disable = True
 
 
 def when_ready(server: Any) -> None:
-    server.worker_class.attach(server)
+    server.worker_class.attach(server, delay_s=settings.stop_delay_s)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AnyHttpUrl,
@@ -96,6 +97,8 @@ class Settings(BaseSettings):
     """Seconds a request may take before it is answered 503."""
     graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds a stopping worker may take before it is killed."""
+    stop_delay_s: NonNegativeFloat = 0.0
+    """Seconds a stopping service still takes connections while /readyz says 503: for a proxy to look elsewhere."""
     worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds an event loop may be blocked before its worker is replaced."""
     keepalive_s: NonNegativeFloat = 75.0
@@ -111,6 +114,8 @@ class Settings(BaseSettings):
 
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     """Keys that may write and list, with commas between: key, id:key or id:sha256:<hex>; empty lets everybody."""
+    require_secrets: bool = False
+    """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
     public_url: AnyHttpUrl | None = None
     """Base of the short links, where it is not the request's own."""
     forwarded_allow_ips: str = "127.0.0.1,::1"
@@ -173,6 +178,18 @@ class Settings(BaseSettings):
                 f"REQUEST_TIMEOUT_S ({self.request_timeout_s:g}) must be at least {DRAIN_MARGIN_S:g} s less than "
                 f"GRACEFUL_TIMEOUT_S ({self.graceful_timeout_s:g}), so that a stopping worker can finish its requests"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _secrets_are_secret(self) -> "Settings":
+        if not self.require_secrets:
+            return self
+        if not self.api_keys:
+            raise ValueError("API_KEYS is not set and REQUIRE_SECRETS is on: give it keys, or everybody may write")
+        for variable, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url)):
+            parts = urlsplit(url.get_secret_value() if url else "")
+            if not parts.password or parts.password == parts.username:
+                raise ValueError(f"{variable} has no password, or one that anybody guesses, and REQUIRE_SECRETS is on")
         return self
 
     @classmethod

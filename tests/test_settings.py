@@ -73,7 +73,7 @@ def test_file_variable_is_read_and_its_last_newline_dropped(monkeypatch: pytest.
     url = load_settings().database_url
     assert url is not None
     assert url.get_secret_value() == "postgresql://user:secret@host/db"
-    assert "secret" not in repr(load_settings())
+    assert "user:secret" not in repr(load_settings())
 
 
 def test_variable_wins_over_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -89,6 +89,31 @@ def test_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PORT", "9001")
     assert (load_settings().log_level, load_settings().port) == ("debug", 9001)
+
+
+@pytest.mark.parametrize(
+    ("changed", "value", "named"),
+    [
+        ("API_KEYS", "", "API_KEYS"),
+        ("DATABASE_URL", "postgresql://brigade:brigade@postgres/brigade", "DATABASE_URL"),
+        ("DATABASE_URL", "postgresql://brigade@postgres/brigade", "DATABASE_URL"),
+        ("REDIS_URL", "redis://redis:6379/0", "REDIS_URL"),
+    ],
+)
+def test_required_secrets_are_neither_missing_nor_guessable(
+    monkeypatch: pytest.MonkeyPatch, changed: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv("API_KEYS", "writer:something")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://brigade:something@postgres/brigade")
+    monkeypatch.setenv("REDIS_URL", "redis://:something@redis:6379/0")
+    monkeypatch.setenv("REQUIRE_SECRETS", "true")
+    assert load_settings().require_secrets
+    monkeypatch.setenv(changed, value)
+    with pytest.raises(ConfigurationError, match=f"^{named} ") as refusal:
+        load_settings()
+    assert "something" not in str(refusal.value)
+    monkeypatch.setenv("REQUIRE_SECRETS", "false")
+    load_settings()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
