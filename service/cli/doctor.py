@@ -1,4 +1,4 @@
-"""`python -m service doctor`: every check there is, what it found, and the mend. Changes nothing."""
+"""`python -m service doctor`: every check there is, what it found, and the mend. It mends nothing itself."""
 
 import asyncio
 import http.client
@@ -105,7 +105,7 @@ def _redis(info: dict[str, Any]) -> Iterator[Finding]:
 def _plan(plan: Plan, settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "connections",
-        f"{plan.connection_budget} over {plan.workers} workers x {plan.replicas} replicas x {GENERATIONS}: {plan.db_pool} each",
+        f"{plan.connection_budget} / ({plan.workers} workers x {plan.replicas} replicas x {GENERATIONS}): {plan.db_pool} each",
     )
     turns = "lower WEB_CONCURRENCY: more workers than CPUs take turns" if plan.workers > max(1, plan.cpus) else ""
     stalls = "allow a whole CPU: with less, everything stands still in each period of 0.1 s" if plan.cpus < 1 else ""

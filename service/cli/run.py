@@ -18,7 +18,6 @@ from service.settings import Settings, load_settings
 from service.sizing import as_table
 
 GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
-APPLICATION = "service.main:create_app()"
 
 
 def main() -> int:
@@ -31,7 +30,8 @@ def main() -> int:
     print(as_table(plan), flush=True)
     # Workers size themselves again; this is what they cannot know without asking the server.
     os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF), APPLICATION])  # noqa: S606 - no shell is meant
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF)]
+    os.execv(sys.executable, gunicorn)  # noqa: S606 - no shell is meant
 
 
 def check_port(settings: Settings) -> None:
