@@ -8,6 +8,8 @@ import random
 import re
 import time
 from contextvars import ContextVar
+from types import FrameType
+from typing import NamedTuple
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +24,12 @@ _UNLOGGED = ("/livez", "/readyz", "/metrics", "/workers")
 """Asked for every few seconds by machines; an error among them is logged like any other."""
 
 log = structlog.get_logger("service.access")
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    id: str
 
 
 class Observe:
@@ -48,8 +56,9 @@ class Observe:
             await send(message)
 
         self.stats.in_flight += 1
+        app = self.app if self.stats.trace is None else self.stats.trace(self.app)
         try:
-            await self.app(scope, receive, send_observed)
+            await app(scope, receive, send_observed)
         except Exception:
             log.exception("unhandled error", method=scope["method"], path=scope["path"])
             if status:
@@ -82,3 +91,11 @@ def _given_id(scope: Scope) -> bytes | None:
         if name == b"x-request-id":
             return value if _WELL_FORMED(value) else None
     return None
+
+
+def request_on(frame: FrameType) -> Request | None:
+    """The request, if `frame` is this layer at work on one. Read from outside, so that no request pays for it."""
+    if frame.f_code is not Observe.__call__.__code__ or "identifier" not in frame.f_locals:
+        return None
+    scope = frame.f_locals["scope"]
+    return Request(scope["method"], scope["path"], frame.f_locals["identifier"].decode())

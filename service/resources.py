@@ -117,7 +117,8 @@ class Resources:
 async def open_resources(settings: Settings, plan: Plan, stats: WorkerStats) -> AsyncIterator[Resources]:
     """Open everything without waiting for a server: a worker that starts while Postgres is away serves what it can."""
     async with AsyncExitStack() as stack:
-        watch = await stack.enter_async_context(LoopWatch(blocked_ms=settings.loop_blocked_ms))
+        watch = LoopWatch(blocked_ms=settings.loop_blocked_ms, killed_after_s=settings.worker_timeout_s)
+        await stack.enter_async_context(watch)
         lane = CpuLane(threads=plan.cpu_lane_threads, queue=plan.cpu_lane_queue, processes=settings.cpu_lane_processes)
         pg = await stack.enter_async_context(_postgres(settings, plan))
         cache = await stack.enter_async_context(_redis(settings, plan))
