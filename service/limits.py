@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 UNLIMITED_BYTES = 1 << 60
 """cgroup v1 writes "no limit" as the largest page-aligned integer; no machine has an exbibyte."""
@@ -54,7 +54,8 @@ def _cgroup_folders(root: Path) -> Iterator[Path]:
     for controllers, mount_root, mount_point in _cgroup_mounts(root):
         for _, names, path in paths:
             if controllers & set(names.split(",")):
-                yield from _up(root / mount_point.lstrip("/"), _below(path, mount_root))
+                inside = _inside(path, mount_root)
+                yield from (root / mount_point.lstrip("/") / folder for folder in (inside, *inside.parents))
 
 
 def _cgroup_mounts(root: Path) -> Iterator[tuple[set[str], str, str]]:
@@ -75,17 +76,11 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
 
 
-def _below(path: str, mount_root: str) -> list[str]:
-    """The part of a cgroup path that the mount shows; nothing when it lies outside, as it may in a namespace."""
-    parts, above = path.strip("/").split("/"), mount_root.strip("/").split("/")
-    above = [] if above == [""] else above
-    inside = parts[: len(above)] == above and ".." not in parts
-    return [part for part in parts[len(above) :] if part] if inside else []
-
-
-def _up(mount: Path, parts: list[str]) -> Iterator[Path]:
-    for depth in range(len(parts), -1, -1):
-        yield mount.joinpath(*parts[:depth])
+def _inside(path: str, mount_root: str) -> PurePosixPath:
+    """Where the mount shows a cgroup; its top when the cgroup lies outside, as it may in a namespace."""
+    cgroup = PurePosixPath(path)
+    shown = cgroup.is_relative_to(mount_root) and ".." not in cgroup.parts
+    return cgroup.relative_to(mount_root) if shown else PurePosixPath()
 
 
 def _cpu_quota(folder: Path) -> Iterator[tuple[float, str]]:

@@ -136,6 +136,18 @@ def test_group_outside_the_namespace_falls_back_to_what_the_mount_shows(tree: Tr
     assert read_limits(tree(files), affinity=8).cpus == 2.0
 
 
+def test_mount_of_another_group_is_not_searched_for_a_folder_of_the_same_name(tree: Tree) -> None:
+    root = tree(
+        {
+            "proc/self/cgroup": "0::/docker/mine/inner\n",
+            "proc/self/mountinfo": V2_MOUNT.replace(" / /sys", " /docker/other /sys"),
+            "sys/fs/cgroup/inner/cpu.max": "10000 100000\n",
+            "sys/fs/cgroup/cpu.max": "200000 100000\n",
+        }
+    )
+    assert read_limits(root, affinity=8).cpus == 2.0
+
+
 def test_mount_point_with_a_space_is_found(tree: Tree) -> None:
     root = tree(
         {
