@@ -44,7 +44,7 @@ def _affinity() -> int:
 
 
 def _memory_total(root: Path) -> Iterator[int]:
-    if found := re.search(r"^MemTotal:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE):
+    if found := re.search(r"^MemTotal:\s+(\d{1,20}) kB", _read(root / "proc/meminfo"), re.MULTILINE):
         yield int(found[1]) * 1024
 
 
@@ -86,14 +86,15 @@ def _inside(path: str, mount_root: str) -> PurePosixPath:
 def _cpu_quota(folder: Path) -> Iterator[tuple[float, str]]:
     v1 = f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
     for text, name in ((_read(folder / "cpu.max"), "cpu.max"), (v1, "cpu.cfs_quota_us")):
-        if (found := re.fullmatch(r"(\d+)\s+(\d+)", text.strip())) and int(found[1]) and int(found[2]):
+        if (found := re.fullmatch(r"(\d{1,20})\s+(\d{1,20})", text.strip())) and int(found[1]) and int(found[2]):
             yield int(found[1]) / int(found[2]), name
 
 
 def _memory_limit(folder: Path) -> Iterator[tuple[int, str]]:
     for name in ("memory.max", "memory.limit_in_bytes"):
-        if (text := _read(folder / name).strip()).isdecimal() and 0 < int(text) < UNLIMITED_BYTES:
-            yield int(text), name
+        found = re.fullmatch(r"\d{1,20}", _read(folder / name).strip())
+        if found and 0 < int(found[0]) < UNLIMITED_BYTES:
+            yield int(found[0]), name
 
 
 def _read(path: Path) -> str:

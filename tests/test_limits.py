@@ -175,7 +175,21 @@ def test_empty_root_still_gives_cpus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["", "\n", "max", "max max", "-1", "0 100000", "100000 0", "a b", "1 2 3", "\x00\xff", "9" * 400]
+    "nonsense",
+    [
+        "",
+        "\n",
+        "max",
+        "max max",
+        "-1",
+        "0 100000",
+        "100000 0",
+        "a b",
+        "1 2 3",
+        "\x00\xff",
+        "9" * 5000,
+        f"{'9' * 400} 1",
+    ],
 )
 def test_malformed_limits_are_ignored(tree: Tree, nonsense: str) -> None:
     root = tree(v2("/", {"cpu.max": nonsense, "memory.max": nonsense}))
