@@ -7,6 +7,7 @@ heard. It must not import fastapi: the master imports it too.
 import asyncio
 import json
 import re
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -39,9 +40,22 @@ class _Outlet:
     """What a response is written to: the transport, but for a goodbye that does not destroy what was said last."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
+        self.write: Callable[[bytes], None] = transport.write
+        self._write = transport.write
         self.is_closing = transport.is_closing
         self.close = close
+
+    def before_answer(self, call: Callable[[], None]) -> None:
+        """`call` right before the next write, which uvloop hands to the kernel at once: a process that is killed has
+        done both or neither, but for the microsecond between them.
+        """
+
+        def write(data: bytes | bytearray | memoryview) -> None:
+            self.write = self._write
+            call()
+            self._write(data)
+
+        self.write = write
 
 
 class Protocol(HttpToolsProtocol):
@@ -85,9 +99,11 @@ class Protocol(HttpToolsProtocol):
         try:
             self._feed(data)
             self._check_sizes()
-        except httptools.HttpParserError as error:
+        except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, Refused) else Refused(400, f"This is not HTTP/1.1: {error}."))
+            self._refuse(cause if isinstance(cause, Refused) else Refused(400, "The target is not the path of a URL."))
+        except httptools.HttpParserError as error:
+            self._refuse(Refused(400, f"This is not HTTP/1.1: {error}."))
         except Refused as refused:
             self._refuse(refused)
         else:
@@ -121,7 +137,7 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
-        self.headers = []  # trailers end here and not among the headers
+        self.headers = deque(maxlen=0)  # type: ignore[assignment]  # where trailers go: nowhere
         if lifecycle.leaving:
             self.cycle.keep_alive = False
 
@@ -156,6 +172,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
+        cycle.scope["extensions"] = {"service.before_answer": self._outlet.before_answer}  # type: ignore[dict-item]
         super()._start_asgi_task(cycle, app)
 
     def _last(self) -> RequestResponseCycle | None:

@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
         every_s = min(HEARTBEAT_S, self._settings.worker_timeout_s / 4)
         while True:
             self._notify()
-            if os.getppid() != self._master and not roster.stopping:
+            if os.getppid() != self._master and not lifecycle.leaving:
                 log.error("The master is gone: stopping.")
                 roster.announce_stop()
                 self.handle_exit(signal.SIGTERM, None)
@@ -149,6 +149,7 @@ class Server(uvicorn.Server):
     async def _cut(self) -> None:
         state = self.server_state
         if state.tasks:
+            logging.getLogger("uvicorn.error").addFilter(_is_not_cancellation)
             seconds = self._settings.drain_timeout_s
             log.error("%d requests outlasted the drain of %g s and are cut.", len(state.tasks), seconds)
         for connection in list(state.connections):
@@ -157,3 +158,7 @@ class Server(uvicorn.Server):
             task.cancel()
         if state.tasks:
             await asyncio.wait(state.tasks, timeout=CUT_S)
+
+
+def _is_not_cancellation(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

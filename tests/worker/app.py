@@ -16,7 +16,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        return await _live(receive, send)
+        await _live(receive, send)
+    else:
+        await _answer(scope, receive, send)
+
+
+async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     seconds = float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
     match scope["path"]:
         case "/sleep":
@@ -30,10 +35,10 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
                 pass
         case "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            for _ in range(10):
-                await send({"type": "http.response.body", "body": b"part", "more_body": True})
-                await asyncio.sleep(seconds / 10)
-            return await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": b"first", "more_body": True})
+            await asyncio.sleep(seconds)
+            await send({"type": "http.response.body", "body": b"last"})
+            return
         case "/exit":
             os._exit(int(seconds))
     client = scope["client"][0] if scope["client"] else ""
@@ -60,19 +65,25 @@ async def _sleep_whatever_comes(seconds: float) -> None:
 async def _live(receive: Receive, send: Send) -> None:
     await receive()
     _note("started")
-    match Path(os.environ["MISCHIEF"]).read_text():
-        case "hang":
-            await asyncio.sleep(600)
+    if _mischief() == "hang":
+        await asyncio.sleep(600)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    _mischief()
+    _note("ended")
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _mischief() -> str:
+    kind = Path(os.environ["MISCHIEF"]).read_text()
+    match kind:
         case "block":
             time.sleep(600)
         case "fail":
             raise RuntimeError("no start today")
         case "crash":
             os._exit(9)
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    _note("ended")
-    await send({"type": "lifespan.shutdown.complete"})
+    return kind
 
 
 def _note(event: str) -> None:

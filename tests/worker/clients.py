@@ -14,7 +14,9 @@ class Tally:
     answered: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
-    """Requests that were sent and not answered, and connections refused."""
+    """Requests on an open connection that were not answered."""
+    refused: list[str] = field(default_factory=list)
+    """Connections that could not be made."""
 
 
 class Load:
@@ -36,13 +38,17 @@ class Load:
     async def _ask_on(self) -> None:
         while not self._stop:
             try:
-                await self._connect()
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError as error:
+                self.tally.refused.append(repr(error))
+                await asyncio.sleep(0.01)
+                continue
+            try:
+                await self._ask(reader, writer)
             except (OSError, EOFError) as error:
                 self.tally.lost.append(repr(error))
-                await asyncio.sleep(0.01)
 
-    async def _connect(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while not self._stop:
                 writer.write(GET % self.path)
@@ -72,3 +78,8 @@ def exchange(port: int, *parts: bytes, pause_s: float = 0.0, end: bool = False, 
         while piece := client.recv(65536):
             received += piece
         return received
+
+
+def ask(port: int, path: str) -> bytes:
+    """One request, and all of the answer."""
+    return exchange(port, b"GET %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n" % path.encode())

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,16 +12,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.process import free_port, spawn, terminate
+from local.process import free_port, spawn
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "deploy" / "gunicorn.conf.py"
 
-QUICK = {"WORKER_TIMEOUT_S": "2", "GRACEFUL_TIMEOUT_S": "6", "REQUEST_TIMEOUT_S": "3", "HEADER_TIMEOUT_S": "1"}
+QUICK = {
+    "WORKER_TIMEOUT_S": "2",
+    "GRACEFUL_TIMEOUT_S": "6",
+    "REQUEST_TIMEOUT_S": "3",
+    "HEADER_TIMEOUT_S": "0.6",
+    "BODY_TIMEOUT_S": "0.6",
+}
 
 
 class Gunicorn:
-    def __init__(self, folder: Path, workers: int, *options: str, stock: bool = False, **env: str) -> None:
+    def __init__(self, folder: Path, workers: int, *options: str, **env: str) -> None:
         self.port = free_port()
         self.folder = folder
         self.mischief("")
@@ -80,9 +85,10 @@ class Gunicorn:
         """Its exit status."""
         return self.process.wait(timeout_s)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         workers = self.worker_pids()
-        terminate(self.process, within_s=8)
+        self.process.kill()
+        self.process.wait()
         for pid in workers:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
@@ -107,4 +113,4 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield start
     for gunicorn in started:
-        gunicorn.stop()
+        gunicorn.kill()

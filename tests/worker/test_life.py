@@ -1,0 +1,272 @@
+"""How workers start, stop, hang, die and are replaced, and that no client pays for it."""
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+import psutil
+import pytest
+
+from tests.worker.clients import Load, Tally, ask
+from tests.worker.conftest import Gunicorn, Start
+from tests.worker.test_protocol import assert_problem, status
+
+STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """For requests that are on their way while the test does something else."""
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def in_flight(gunicorn: Gunicorn, requests: int = 1) -> bool:
+    connections = [link for pid in gunicorn.worker_pids() for link in psutil.Process(pid).net_connections("tcp")]
+    return sum(link.status == psutil.CONN_ESTABLISHED for link in connections) >= requests
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_stop_finishes_requests_and_runs_the_lifespan(
+    how: signal.Signals, start: Start, aside: ThreadPoolExecutor
+) -> None:
+    gunicorn = start(2)
+    answers = [aside.submit(ask, gunicorn.port, path) for path in ("/sleep?s=1", "/stream?s=1")]
+    gunicorn.until(lambda: in_flight(gunicorn, 2))
+    gunicorn.send(how)
+    assert gunicorn.ended() == 0
+    finished, streamed = (answer.result() for answer in answers)
+    assert status(finished) == 200
+    assert b"first" in streamed
+    assert b"last" in streamed
+    assert sorted(gunicorn.events("ended")) == sorted(gunicorn.events("started"))
+    assert "Error while closing socket" not in gunicorn.log()
+
+
+def test_ctrl_c_in_a_terminal_is_one_wish_to_stop(start: Start, aside: ThreadPoolExecutor) -> None:
+    """The terminal sends SIGINT to every process, and the master adds its own SIGQUIT."""
+    gunicorn = start(2)
+    answer = aside.submit(ask, gunicorn.port, "/sleep?s=1")
+    gunicorn.until(lambda: in_flight(gunicorn))
+    os.killpg(gunicorn.process.pid, signal.SIGINT)
+    assert gunicorn.ended() == 0
+    assert status(answer.result()) == 200
+    assert len(gunicorn.events("ended")) == 2
+
+
+@pytest.mark.parametrize("path", ["/sleep?s=30", "/stubborn?s=3"])
+def test_request_that_outlasts_the_drain_is_answered_503(path: str, start: Start, aside: ThreadPoolExecutor) -> None:
+    gunicorn = start(GRACEFUL_TIMEOUT_S="3", REQUEST_TIMEOUT_S="0.5")
+    answer = aside.submit(ask, gunicorn.port, path)
+    gunicorn.until(lambda: in_flight(gunicorn))
+    gunicorn.send(signal.SIGTERM)
+    assert gunicorn.ended() == 0
+    assert_problem(answer.result(), 503)
+    assert b"retry-after: " in answer.result()
+    assert len(gunicorn.events("ended")) == 1
+    assert "1 requests outlasted the drain" in gunicorn.log()
+    assert "Traceback" not in gunicorn.log()
+
+
+def test_stop_in_a_hurry_answers_503_at_once(start: Start, aside: ThreadPoolExecutor) -> None:
+    gunicorn = start(GRACEFUL_TIMEOUT_S="30")
+    answer = aside.submit(ask, gunicorn.port, "/sleep?s=9")
+    gunicorn.until(lambda: in_flight(gunicorn))
+    gunicorn.send(signal.SIGTERM)
+    gunicorn.until(lambda: not gunicorn.serving())
+    gunicorn.send(signal.SIGINT)
+    assert gunicorn.ended(timeout_s=5) == 0
+    assert_problem(answer.result(), 503)
+    assert len(gunicorn.events("ended")) == 1
+
+
+def test_lifespan_that_never_ends_is_cut_with_its_stack(start: Start) -> None:
+    gunicorn = start(GRACEFUL_TIMEOUT_S="2", REQUEST_TIMEOUT_S="0.1")
+    gunicorn.mischief("block")
+    gunicorn.send(signal.SIGTERM)
+    gunicorn.ended()
+    assert "most recent call first" in gunicorn.log()
+    assert "_mischief" in gunicorn.log()
+
+
+def test_readiness_is_told_before_the_service_stops_and_not_in_a_reload(
+    start: Start, aside: ThreadPoolExecutor
+) -> None:
+    gunicorn = start()
+    (old,) = gunicorn.worker_pids()
+    during_reload = aside.submit(ask, gunicorn.port, "/sleep?s=1")
+    gunicorn.until(lambda: in_flight(gunicorn))
+    gunicorn.reload()
+    assert f"{old} False".encode() in during_reload.result()
+    during_stop = aside.submit(ask, gunicorn.port, "/sleep?s=1")
+    gunicorn.until(lambda: in_flight(gunicorn))
+    gunicorn.send(signal.SIGTERM)
+    assert b" True " in during_stop.result()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_reload_loses_no_request(workers: int, start: Start) -> None:
+    """Of clients that connect anew and of those that stay, asking for what is quick and for what is slow."""
+    gunicorn = start(workers)
+
+    async def reload_under_load() -> list[Tally]:
+        async with AsyncExitStack() as stack:
+            kinds = itertools.product(["/", "/sleep?s=0.3"], [False, True])
+            loads = [Load(gunicorn.port, path, clients=16, keep=keep) for path, keep in kinds]
+            tallies = [await stack.enter_async_context(load) for load in loads]
+            for _ in range(3):
+                await asyncio.sleep(0.2)
+                await asyncio.to_thread(gunicorn.reload)
+        return tallies
+
+    for tally in asyncio.run(reload_under_load()):
+        assert (tally.lost, tally.refused) == ([], [])
+        assert set(tally.statuses) == {200}
+        assert tally.answered > 16
+    assert len(gunicorn.events("started")) == 4 * workers
+    assert len(gunicorn.events("ended")) == 3 * workers
+
+
+def test_stop_loses_no_request_of_a_connection_that_was_made(start: Start) -> None:
+    """Also of those that the kernel had connected and no worker had accepted."""
+    gunicorn = start(2)
+
+    async def stop_under_load() -> Tally:
+        async with Load(gunicorn.port, "/", clients=64, keep=False) as tally:
+            await asyncio.sleep(0.5)
+            gunicorn.send(signal.SIGTERM)
+            await asyncio.to_thread(gunicorn.ended)
+        return tally
+
+    tally = asyncio.run(stop_under_load())
+    assert tally.lost == []
+    assert tally.answered > 64
+
+
+def test_blocked_worker_is_replaced_and_its_stack_is_in_the_log(start: Start, aside: ThreadPoolExecutor) -> None:
+    gunicorn = start()
+    (old,) = gunicorn.worker_pids()
+    aside.submit(ask, gunicorn.port, "/block?s=30")
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 2)
+    assert old not in gunicorn.worker_pids()
+    assert "WORKER TIMEOUT" in gunicorn.log()
+    assert "in _block" in gunicorn.log()
+    assert list(gunicorn.folder.glob("core*")) == []
+
+
+def test_worker_blocked_for_less_than_the_timeout_lives(start: Start) -> None:
+    gunicorn = start(WORKER_TIMEOUT_S="3")
+    before = gunicorn.worker_pids()
+    assert status(ask(gunicorn.port, "/block?s=1.5")) == 200
+    time.sleep(2)  # for the master to look twice
+    assert gunicorn.worker_pids() == before
+
+
+@pytest.mark.parametrize("how", ["hang", "block"])
+def test_worker_that_hangs_in_its_start_is_replaced(how: str, start: Start) -> None:
+    gunicorn = start(ready=False)
+    gunicorn.mischief(how)
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 1)
+    gunicorn.mischief("")
+    gunicorn.until(gunicorn.serving)
+    assert "WORKER TIMEOUT" in gunicorn.log()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_dead_worker_is_replaced_and_the_others_serve_on(how: signal.Signals, start: Start) -> None:
+    gunicorn = start(2)
+    victim = min(gunicorn.worker_pids())
+    os.kill(victim, how)
+    gunicorn.until(lambda: victim not in gunicorn.worker_pids() and len(gunicorn.events("started")) == 3)
+    assert len(gunicorn.worker_pids()) == 2
+    assert gunicorn.serving()
+
+
+def test_workers_end_with_their_master(start: Start) -> None:
+    gunicorn = start(2)
+    workers = [psutil.Process(pid) for pid in gunicorn.worker_pids()]
+    gunicorn.process.kill()
+    gunicorn.until(lambda: not any(worker.is_running() for worker in workers))
+    assert len(gunicorn.events("ended")) == 2
+    assert not gunicorn.serving()
+
+
+def test_first_start_that_fails_ends_the_server(start: Start) -> None:
+    gunicorn = start(ready=False)
+    gunicorn.mischief("fail")
+    assert gunicorn.ended() == 3
+    assert "no start today" in gunicorn.log()
+
+
+def test_release_that_cannot_start_does_not_take_the_place_of_one_that_serves(start: Start) -> None:
+    gunicorn = start(2, GRACEFUL_TIMEOUT_S="2", REQUEST_TIMEOUT_S="0.1")
+    old = gunicorn.worker_pids()
+    gunicorn.mischief("fail")
+    gunicorn.send(signal.SIGHUP)
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 4 and gunicorn.worker_pids() == old)
+    time.sleep(0.5)  # five times as long as a worker takes to see that it is relieved
+    assert gunicorn.serving()
+    gunicorn.mischief("")
+    gunicorn.reload()
+    assert gunicorn.serving()
+    assert len(gunicorn.worker_pids()) == 2
+
+
+def test_release_with_a_wrong_setting_is_not_loaded(start: Start) -> None:
+    gunicorn = start()
+    before = gunicorn.worker_pids()
+    settings = gunicorn.folder / ".env"
+    settings.write_text("KEEPALIVE_S=soon\n")
+    gunicorn.send(signal.SIGHUP)
+    gunicorn.until(lambda: "Not reloaded" in gunicorn.log())
+    assert "KEEPALIVE_S" in gunicorn.log()
+    assert "Traceback" not in gunicorn.log()
+    assert gunicorn.worker_pids() == before
+    settings.unlink()
+    gunicorn.reload()
+    assert gunicorn.serving()
+
+
+def test_crash_loop_slows_down_and_says_why(start: Start) -> None:
+    gunicorn = start(WORKER_TIMEOUT_S="8")
+    gunicorn.mischief("crash")
+    os.kill(min(gunicorn.worker_pids()), signal.SIGKILL)
+    gunicorn.until(lambda: gunicorn.log().count("died within") >= 2)
+    assert "the next waits 1 s" in gunicorn.log()
+    assert "the next waits 2 s" in gunicorn.log()
+    gunicorn.mischief("")
+    gunicorn.until(gunicorn.serving)
+
+
+def test_stop_does_not_wait_for_a_crash_loop(start: Start) -> None:
+    gunicorn = start(WORKER_TIMEOUT_S="30", GRACEFUL_TIMEOUT_S="30")
+    gunicorn.mischief("crash")
+    os.kill(min(gunicorn.worker_pids()), signal.SIGKILL)
+    gunicorn.until(lambda: "the next waits 2 s" in gunicorn.log())
+    gunicorn.send(signal.SIGTERM)
+    gunicorn.ended(timeout_s=5)
+
+
+def test_recycling_finishes_a_long_request_and_leaves_no_hole(start: Start, aside: ThreadPoolExecutor) -> None:
+    """Longer than the timeout: the heartbeat goes on in the drain. One worker: its successor serves before it leaves."""
+    gunicorn = start(1, "--max-requests", "20", GRACEFUL_TIMEOUT_S="8")
+    (old,) = gunicorn.worker_pids()
+    long = aside.submit(ask, gunicorn.port, "/sleep?s=4")
+    gunicorn.until(lambda: in_flight(gunicorn))
+    slowest_s = 0.0
+    for _ in range(60):
+        asked_at = time.monotonic()
+        assert status(ask(gunicorn.port, "/")) == 200
+        slowest_s = max(slowest_s, time.monotonic() - asked_at)
+        time.sleep(0.02)
+    assert status(long.result()) == 200
+    assert str(old).encode() in long.result()
+    gunicorn.until(lambda: old not in gunicorn.worker_pids())
+    assert slowest_s < 1
+    assert "WORKER TIMEOUT" not in gunicorn.log()
+    gunicorn.until(lambda: len(gunicorn.worker_pids()) == 1)
