@@ -4,6 +4,7 @@ A command's module is imported when it is asked for, so that `--help` does not w
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -42,9 +43,13 @@ def _start(command: str, options: dict[str, bool]) -> int:
 
     try:
         status: int = import_module(f"service.cli.{command}").main(**options)
+        sys.stdout.flush()
     except (ConfigurationError, CommandError) as reason:
         print(f"service: {reason}", file=sys.stderr)
         return 2 if isinstance(reason, ConfigurationError) else 1
+    except BrokenPipeError:  # the reader, a `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130
     return status

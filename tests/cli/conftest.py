@@ -44,8 +44,8 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
     yield start
     for child in started:
-        child.kill()
-        child.communicate()
+        with child:
+            child.kill()
 
 
 @pytest.fixture

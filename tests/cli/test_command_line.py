@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.cli.conftest import Command, Run
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["sizing"], ["migrate"], ["doctor"]])
@@ -50,6 +50,15 @@ def test_sizing_needs_no_server(run: Run) -> None:
     assert rows["workers"]["source"] == "environment"
     assert [line.split()[0] for line in table.splitlines()[1:]] == list(rows)
     assert all(row.keys() == {"value", "source", "why"} and row["why"] for row in rows.values())
+
+
+def test_reader_that_leaves_early_is_no_error(command: Command) -> None:
+    child = command("sizing")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert child.stderr.read() == ""
+    assert child.wait(30) == 0
 
 
 def test_sizing_asks_a_server_that_answers(run: Run, empty_database: str) -> None:
