@@ -27,6 +27,9 @@ MAX_PIPELINED = 16
 CHUNK_OVERHEAD = 6
 """A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
 
+_NOWHERE: Any = deque(maxlen=0)
+"""Where trailers go. They are not headers, and would have no end."""
+
 _IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
 
 
@@ -62,17 +65,19 @@ class Protocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _active: RequestResponseCycle | None = None
     """The request being answered; `cycle` is the one read last."""
-    _in_head = _in_body = _deaf = False
+    _in_body = _deaf = False
     _chunk_bytes = _head_bytes = _body_bytes = 0
 
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._max_body_bytes = settings.max_header_bytes + CHUNK_OVERHEAD * settings.max_body_bytes
+        self.headers = _NOWHERE  # a list while a head is being read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._outlet = _Outlet(transport, self.close)
+        self._extensions = {"service.before_answer": self._outlet.before_answer}
         lifecycle.connections += 1
         self._arm()
         if lifecycle.leaving:
@@ -98,7 +103,9 @@ class Protocol(HttpToolsProtocol):
         self._chunk_bytes = len(data)
         try:
             self._feed(data)
-            self._check_sizes()
+            halfway = self._in_body or self.headers is not _NOWHERE
+            if halfway:
+                self._check_sizes()
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, Refused) else Refused(400, "The target is not the path of a URL."))
@@ -107,7 +114,7 @@ class Protocol(HttpToolsProtocol):
         except Refused as refused:
             self._refuse(refused)
         else:
-            if self._deadline is None and (self._in_head or self._in_body or self._last() is None):
+            if self._deadline is None and (halfway or self._active is None or self._active.response_complete):
                 self._arm()
 
     def _feed(self, data: bytes) -> None:
@@ -119,49 +126,45 @@ class Protocol(HttpToolsProtocol):
                 data = data[upgrade.args[0] :]
 
     def _check_sizes(self) -> None:
-        if self._in_head:
-            self._head_bytes += self._chunk_bytes
-            if self._head_bytes > self._settings.max_header_bytes:
-                raise self._head_too_large()
-        elif self._in_body:
+        if self._in_body:
             self._body_bytes += self._chunk_bytes
             if self._body_bytes > self._max_body_bytes:
                 raise Refused(413, f"A body may have {self._settings.max_body_bytes} bytes at most.")
+        else:
+            self._head_bytes += self._chunk_bytes
+            self._check_head_size(self._head_bytes)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head, self._head_bytes, self._body_bytes = True, 0, 0
+    def _check_head_size(self, head_bytes: int) -> None:
+        most = self._settings.max_header_bytes
+        if head_bytes > most:
+            raise Refused(431, f"The head of a request may have {most} bytes at most.")
 
     def on_headers_complete(self) -> None:
         self._check_head()
         self._disarm()
         super().on_headers_complete()
-        self._in_head, self._in_body = False, True
-        self.headers = deque(maxlen=0)  # type: ignore[assignment]  # where trailers go: nowhere
+        self.headers = _NOWHERE
+        self._in_body, self._body_bytes = True, 0
         if lifecycle.leaving:
             self.cycle.keep_alive = False
 
     def _check_head(self) -> None:
-        hosts, head_bytes, version = 0, len(self.url), self.parser.get_http_version()
+        hosts, version = 0, self.parser.get_http_version()
         for name, value in self.headers:
-            head_bytes += len(name) + len(value)
             if name == b"host":
                 hosts += 1
                 if not _IS_HOST(value):
                     raise Refused(400, "The Host header is not a host.")
             elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version != "1.1"):
                 raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
-        if head_bytes > self._settings.max_header_bytes:
-            raise self._head_too_large()
         if hosts != 1 and (hosts or version != "1.0"):
             raise Refused(400, "A request has one Host header.")
         if version not in {"1.1", "1.0"}:
             raise Refused(505, "This is an HTTP/1.1 server.")
+        if self._head_bytes > 0 or self._chunk_bytes > self._settings.max_header_bytes:
+            self._check_head_size(len(self.url) + sum(len(name) + len(value) for name, value in self.headers))
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(400, f"At most {MAX_PIPELINED} requests may wait for an answer.")
-
-    def _head_too_large(self) -> Refused:
-        return Refused(431, f"The head of a request may have {self._settings.max_header_bytes} bytes at most.")
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -172,7 +175,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
-        cycle.scope["extensions"] = {"service.before_answer": self._outlet.before_answer}  # type: ignore[dict-item]
+        cycle.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
 
     def _last(self) -> RequestResponseCycle | None:
@@ -193,10 +196,11 @@ class Protocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         self._deadline = None
-        if self.flow.read_paused or (self._in_head and self._last()):
+        in_head = self.headers is not _NOWHERE
+        if self.flow.read_paused or (in_head and self._last()):
             self._arm()  # we are the slow ones
-        elif self._in_head or self._in_body:
-            self._refuse(Refused(408, f"The {'head' if self._in_head else 'body'} of the request took too long."))
+        elif in_head or self._in_body:
+            self._refuse(Refused(408, f"The {'head' if in_head else 'body'} of the request took too long."))
         else:
             self.transport.close()
 
@@ -240,7 +244,7 @@ class Protocol(HttpToolsProtocol):
         self._deaf = True
         if self.transport.is_closing():
             return
-        if lingering or self._in_head or self._in_body:
+        if lingering or self._in_body or self.headers is not _NOWHERE:
             self.transport.write_eof()
             self.flow.resume_reading()
             self.loop.call_later(LINGER_S, self.transport.close)

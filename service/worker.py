@@ -82,7 +82,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         super().load_wsgi()
 
     def run(self) -> None:
-        logging.getLogger("uvicorn.error").setLevel(max(self.log.error_log.level, logging.WARNING))
+        log = logging.getLogger("uvicorn.error")  # it has Gunicorn's handlers
+        log.propagate = self.log.error_log.propagate
+        log.setLevel(max(self.log.error_log.level, logging.WARNING))
         with contextlib.suppress(asyncio.CancelledError):  # told to stop before it had started
             super().run()
 

@@ -1,11 +1,15 @@
 """What clients may send, how fast, and what they are told otherwise. One worker serves them all, and outlives them."""
 
+import itertools
 import json
+import re
 import socket
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.worker.clients import exchange
 from tests.worker.conftest import Gunicorn
@@ -15,6 +19,8 @@ NEXT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SLOW = b"GET /sleep?s=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /read HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+STREAM = CHUNKED + b"3\r\nabc\r\n0\r\nTrailer: t\r\n\r\n" + NEXT + POST + b"Content-Length: 3\r\n\r\nabc" + LAST
 
 NOT_HTTP = {
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -141,7 +147,9 @@ def test_answer_on_its_way_is_not_mixed_with_the_refusal_of_what_follows(port: i
 
 
 def test_stalled_body_behind_another_request_is_refused_in_its_turn(port: int) -> None:
-    first, _, second = exchange(port, SLOW + POST + b"Content-Length: 9\r\n\r\n").partition(b" host")
+    """Nor does the time count that it waited because we were slow."""
+    slower = SLOW.replace(b"0.2", b"1")
+    first, _, second = exchange(port, slower + POST + b"Content-Length: 9\r\n\r\n").partition(b" host")
     assert status(first) == 200
     assert_problem(second, 408)
 
@@ -202,3 +210,11 @@ def test_thousand_idle_connections_do_not_disturb(port: int) -> None:
     for connection in idle:
         assert connection.recv(1) == b""
         connection.close()
+
+
+@given(cuts=st.lists(st.integers(min_value=1, max_value=len(STREAM) - 1), max_size=12, unique=True))
+@settings(max_examples=40, deadline=None)
+def test_what_arrives_in_pieces_is_answered_as_if_in_one(port: int, cuts: list[int]) -> None:
+    pieces = [STREAM[start:end] for start, end in itertools.pairwise([0, *sorted(cuts), len(STREAM)])]
+    answer = exchange(port, *pieces, pause_s=0.001)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200"] * 4
