@@ -6,7 +6,6 @@ Always on and hardly felt. It looks at the loop from outside and touches no requ
 import asyncio
 import gc
 import sys
-import threading
 import time
 from bisect import bisect_left
 from collections import deque
@@ -50,7 +49,7 @@ class LoopWatch:
 
     def _begin(self) -> None:
         caller = sys._getframe().f_back
-        self.watchdog.start(thread_id=threading.get_ident(), loop_code=caller and caller.f_code)
+        self.watchdog.start(loop_code=caller and caller.f_code)
         self.watchdog.due_s = time.perf_counter() + self.interval_s  # uvloop's own clock counts whole milliseconds
         self._timer = self._loop.call_later(self.interval_s, self._turn)
 

@@ -4,6 +4,7 @@ It reads stacks and clocks and writes a log line; it never stops or mends anythi
 """
 
 import itertools
+import operator
 import queue
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import CodeType
 from typing import Literal, NamedTuple
 
@@ -31,6 +33,7 @@ MENDS: dict[Cause, str] = {
 ONGOING_S = 5.0
 """A block this long is reported while it lasts too: its worker may be killed before it ends."""
 LOOKS = 400
+GIL_SLICES_A_SECOND = 100
 
 log = structlog.get_logger("service.loop_watch")
 
@@ -42,9 +45,16 @@ class Turn(NamedTuple):
 
 class Clocks(NamedTuple):
     wall_s: float
-    loop_s: float
+    ran_s: float
+    delayed_s: float
+    """The loop's thread could have run, and had no CPU."""
+    slices: float
+    """How often it was given a CPU."""
     process_s: float
     gc_s: float
+
+    def since(self, before: "Clocks") -> "Clocks":
+        return Clocks(*map(operator.sub, self, before))
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,10 @@ class Watchdog:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, *, thread_id: int, loop_code: CodeType | None) -> None:
-        self._loop_thread, self._loop_code = thread_id, loop_code
-        self._loop_clock = time.pthread_getcpuclockid(thread_id)
+    def start(self, *, loop_code: CodeType | None) -> None:
+        """From the thread of the loop."""
+        self._loop_thread, self._loop_code = threading.get_ident(), loop_code
+        self._schedstat = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -107,7 +118,12 @@ class Watchdog:
             report("event loop was blocked", incident)
 
     def _clocks(self) -> Clocks:
-        return Clocks(time.perf_counter(), time.clock_gettime(self._loop_clock), time.process_time(), self.gc_s())
+        process_s = time.process_time()
+        try:
+            ran_ns, delayed_ns, slices = map(int, self._schedstat.read_text().split())
+        except OSError:  # not Linux: the process's CPU time must do for the thread's
+            ran_ns, delayed_ns, slices = int(process_s * 1e9), 0, 0
+        return Clocks(time.perf_counter(), ran_ns / 1e9, delayed_ns / 1e9, slices, process_s, self.gc_s())
 
     def _look(self) -> Look:
         frame = sys._current_frames()[self._loop_thread]
@@ -115,7 +131,7 @@ class Watchdog:
 
     def _incident(self, turn: Turn, looks: list[Look], before: Clocks) -> Incident:
         looks = [each for each in looks if turn.due_s <= each.at_s <= turn.came_s]
-        cause = classify(turn, looks, before, self._clocks())
+        cause = classify(turn, looks, self._clocks().since(before), blocked_s=self.blocked_s)
         places = Counter(each.place for each in looks if each.place)
         place = places.most_common(1)[0][0] if places and cause != "starved" else self._beside()
         seen = sum(place is not None and each.function == place.function for each in places.elements())
@@ -152,16 +168,21 @@ def report(event: str, incident: Incident) -> None:
     )
 
 
-def classify(turn: Turn, looks: list[Look], before: Clocks, after: Clocks) -> Cause:
+def classify(turn: Turn, looks: list[Look], spent: Clocks, *, blocked_s: float) -> Cause:
     """By what the loop's thread did meanwhile: collected, computed, stood at one instruction, or none of these."""
     late_s = turn.came_s - turn.due_s
-    if after.gc_s - before.gc_s > late_s / 2:
+    if spent.gc_s > late_s / 2:
         return "garbage collection"
-    if after.loop_s - before.loop_s > (after.wall_s - before.wall_s) / 2:
+    could_run_s = spent.ran_s + spent.delayed_s
+    if spent.ran_s > spent.wall_s / 2 or (spent.ran_s > blocked_s and could_run_s > spent.wall_s / 2):
         return "cpu on the loop"
+    # Who waits for the GIL wakes each switch interval to ask for it; who waits in a call sleeps.
+    wants_gil = spent.process_s - spent.ran_s > late_s / 2 and spent.slices > GIL_SLICES_A_SECOND * late_s
+    # A watchdog that could not look either shared the loop's fate: the process had no CPU.
     glances = [turn.due_s, *(each.at_s for each in looks), turn.came_s]
-    longest_gap_s = max(later - earlier for earlier, later in itertools.pairwise(glances))
+    blind_s = max(later - earlier for earlier, later in itertools.pairwise(glances))
+    if spent.delayed_s > late_s / 2 or wants_gil or blind_s > late_s / 2 + blocked_s / 2:
+        return "starved"
     instructions = Counter(each.instruction for each in looks if each.place)
     stood_still = instructions and instructions.most_common(1)[0][1] > len(looks) / 2
-    # A watchdog that could not look either shared the loop's fate: no CPU for the process, or no GIL.
-    return "blocking call" if stood_still and longest_gap_s < late_s / 2 + 0.05 else "starved"
+    return "blocking call" if stood_still else "starved"

@@ -1,0 +1,38 @@
+"""The event-loop laboratory: pairs of routes that differ in one thing, and a page that shows what each does to a worker.
+
+A way to hurt a server, so everything in it is bounded, and it is off unless `LAB_ENABLED` is on.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from service.deps import resources_of
+from service.features.lab import live, routes, work
+from service.features.lab.cache import LabCache
+from service.features.lab.deps import Lab
+from service.features.lab.feed import Feed
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    resources = resources_of(app)
+    if not resources.settings.lab_enabled:
+        yield {"lab": None}
+        return
+    pace = await asyncio.to_thread(work.calibrate, resources.settings.state_dir / "lab" / "iterations_per_ms")
+    async with LabCache(resources) as cache:
+        feed = asyncio.create_task(Feed(resources, cache).run(), name="lab-feed")
+        yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
+        feed.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feed
+
+
+router = APIRouter(tags=["lab"], lifespan=_lifespan)
+router.include_router(live.router)
+router.include_router(routes.router)
