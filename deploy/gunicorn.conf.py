@@ -8,10 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-# A reload reads this file again, and must not find the modules of before it. Those of the worker class stay: they share
-# memory with the workers that run, and change with the next start.
-KEPT = {"service.lifecycle", "service.protocol", "service.server", "service.worker"}
-for name in [name for name in sys.modules if name.split(".")[0] == "service" and name not in KEPT]:
+# A reload reads this file again, and must not find the code of before it. What stays is the memory shared with workers.
+for name in [name for name in sys.modules if name.split(".")[0] == "service" and name != "service.lifecycle"]:
     del sys.modules[name]
 
 from service.settings import ConfigurationError, load_settings  # noqa: E402

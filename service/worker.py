@@ -1,6 +1,6 @@
-"""The Gunicorn worker class: uvicorn on uvloop, bounded from its start to its end. It must not import the application.
+"""The Gunicorn worker class: uvicorn on uvloop, bounded from its start to its end.
 
-The master imports this too, and keeps what it has imported through every reload.
+The master imports this, so it must not import the application.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections import deque
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from uvicorn_worker import UvicornWorker
 
 from service.lifecycle import State, roster
 from service.server import Server
+from service.settings import load_settings
 
 EARLY_S = 10.0
 """A worker that dies sooner than this after its fork counts towards a crash loop."""
@@ -89,8 +91,6 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             super().run()
 
     async def _serve(self) -> None:
-        from service.settings import load_settings  # noqa: PLC0415 - after a reload it is newer than this file
-
         self.config.app = self.wsgi
         server = Server(self.config, load_settings(), age=self.age, master=self.ppid, notify=self.notify)
         signal.signal(signal.SIGQUIT, server.handle_exit)
@@ -135,10 +135,13 @@ def _loads(app: Any) -> bool:
     status = 1
     try:
         app.reload()
-        status = 0
+        status = int(app.cfg.worker_class is None)  # reading it imports it
     except SystemExit as refusal:
-        os.write(2, f"{refusal}\n".encode())
+        sys.stderr.write(f"{refusal}\n")
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(status)
 
 

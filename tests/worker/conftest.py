@@ -15,7 +15,6 @@ import pytest
 from local.process import free_port, spawn
 
 ROOT = Path(__file__).parents[2]
-CONF = ROOT / "deploy" / "gunicorn.conf.py"
 
 QUICK = {
     "WORKER_TIMEOUT_S": "2",
@@ -27,16 +26,24 @@ QUICK = {
 
 
 class Gunicorn:
-    def __init__(self, folder: Path, workers: int, *options: str, **env: str) -> None:
+    def __init__(self, folder: Path, workers: int, *options: str, root: Path = ROOT, **env: str) -> None:
         self.port = free_port()
         self.folder = folder
         self.mischief("")
         (folder / "events").touch()
-        variables = {"MISCHIEF": str(folder / "mischief"), "EVENTS": str(folder / "events"), "PYTHONPATH": str(ROOT)}
+        variables = {"MISCHIEF": str(folder / "mischief"), "EVENTS": str(folder / "events"), "PYTHONPATH": str(root)}
         variables |= {"PATH": os.environ["PATH"], "PORT": str(self.port), "WEB_CONCURRENCY": str(workers)} | QUICK | env
         with (folder / "log").open("wb") as log:
             self.process = spawn(
-                [sys.executable, "-m", "gunicorn", "-c", str(CONF), *options, "tests.worker.app:app"],
+                [
+                    sys.executable,
+                    "-m",
+                    "gunicorn",
+                    "-c",
+                    str(root / "deploy" / "gunicorn.conf.py"),
+                    *options,
+                    "tests.worker.app:app",
+                ],
                 env=variables,
                 cwd=folder,
                 stdout=log,
@@ -102,10 +109,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Gunicorns that end with the test. Keywords are variables, as the service reads them."""
     started: list[Gunicorn] = []
 
-    def start(workers: int = 1, *options: str, ready: bool = True, **env: str) -> Gunicorn:
+    def start(workers: int = 1, *options: str, ready: bool = True, root: Path = ROOT, **env: str) -> Gunicorn:
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        gunicorn = Gunicorn(folder, workers, *options, **env)
+        gunicorn = Gunicorn(folder, workers, *options, root=root, **env)
         started.append(gunicorn)
         if ready:
             gunicorn.until(lambda: len(gunicorn.events("started")) >= workers and gunicorn.serving())

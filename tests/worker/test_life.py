@@ -3,18 +3,20 @@
 import asyncio
 import itertools
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.worker.clients import Load, Tally, ask
-from tests.worker.conftest import Gunicorn, Start
-from tests.worker.test_protocol import assert_problem, status
+from tests.worker.clients import Load, Tally, ask, exchange
+from tests.worker.conftest import ROOT, Gunicorn, Start
+from tests.worker.test_protocol import LAST, NEXT, assert_problem, status
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
@@ -97,16 +99,15 @@ def test_lifespan_that_never_ends_is_cut_with_its_stack(start: Start) -> None:
 def test_readiness_is_told_before_the_service_stops_and_not_in_a_reload(
     start: Start, aside: ThreadPoolExecutor
 ) -> None:
-    gunicorn = start()
+    gunicorn = start(STOP_DELAY_S="1")
     (old,) = gunicorn.worker_pids()
     during_reload = aside.submit(ask, gunicorn.port, "/sleep?s=1")
     gunicorn.until(lambda: in_flight(gunicorn))
     gunicorn.reload()
     assert f"{old} False".encode() in during_reload.result()
-    during_stop = aside.submit(ask, gunicorn.port, "/sleep?s=1")
-    gunicorn.until(lambda: in_flight(gunicorn))
     gunicorn.send(signal.SIGTERM)
-    assert b" True " in during_stop.result()
+    gunicorn.until(lambda: b" True " in ask(gunicorn.port, "/"))
+    assert gunicorn.ended() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -230,6 +231,24 @@ def test_release_with_a_wrong_setting_is_not_loaded(start: Start) -> None:
     settings.unlink()
     gunicorn.reload()
     assert gunicorn.serving()
+
+
+def test_reload_brings_new_code_of_every_part(start: Start, tmp_path: Path) -> None:
+    """Also of what the master has imported."""
+    release = tmp_path / "release"
+    for part in ("service", "deploy", "tests/worker"):
+        shutil.copytree(ROOT / part, release / part, ignore=shutil.ignore_patterns("__pycache__"))
+    gunicorn = start(root=release)
+    assert exchange(gunicorn.port, NEXT + NEXT + LAST).count(b"200 OK") == 3
+    for name, old, new in [
+        ("protocol", "MAX_PIPELINED = 16", "MAX_PIPELINED = 1"),
+        ("settings", "= 32_768", "= 1_024"),
+    ]:
+        module = release / "service" / f"{name}.py"
+        module.write_text(module.read_text().replace(old, new))
+    gunicorn.reload()
+    assert exchange(gunicorn.port, NEXT + NEXT + LAST).count(b"200 OK") == 2
+    assert status(ask(gunicorn.port, "/" + "a" * 2000)) == 431
 
 
 def test_crash_loop_slows_down_and_says_why(start: Start) -> None:
