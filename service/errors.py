@@ -12,8 +12,19 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
+SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
 
 
 class Problem(HTTPException):
@@ -26,6 +37,16 @@ class Problem(HTTPException):
     def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(self.status, detail, headers)
         self.extra = extra
+
+
+class InvalidRequest(Problem):
+    status, type, title = 422, "urn:problem:invalid-request", "The request is not valid"
+
+
+class MalformedBody(Problem):
+    """What FastAPI answers to a body that is no text."""
+
+    status, title = 400, "Bad Request"
 
 
 class ContentTooLarge(Problem):
@@ -76,7 +97,22 @@ def problem_response(
     return Response(json.dumps(body | extra), status, headers, MEDIA_TYPE)
 
 
+def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: what it may answer instead, in OpenAPI."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in problems:
+        example = {"type": problem.type, "title": problem.title, "status": problem.status}
+        response = responses.setdefault(problem.status, {"description": "", "content": {MEDIA_TYPE: {}}})
+        response["description"] = "; ".join(filter(None, [response["description"], problem.title]))
+        content = response["content"][MEDIA_TYPE]
+        content["schema"] = SCHEMA
+        content.setdefault("examples", {})[problem.__name__] = {"value": example}
+    return responses
+
+
 def render(error: HTTPException) -> Response:
+    if error.status_code == HTTPStatus.NOT_MODIFIED:
+        return Response(status_code=error.status_code, headers=error.headers)
     if not isinstance(error, Problem):
         return problem_response(error.status_code, detail=str(error.detail), headers=dict(error.headers or {}))
     return problem_response(
@@ -89,9 +125,18 @@ def render(error: HTTPException) -> Response:
     )
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        error.headers = {"Allow": ", ".join(_allowed(request))}
     return render(error)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Starlette names the methods of the first route that has the path, and a path may have several."""
+    scopes = [{**request.scope, "method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    routes = request.app.router.routes
+    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -101,9 +146,9 @@ async def _invalid(_: Request, error: Exception) -> Response:
         for part in error.errors()
     ]
     return problem_response(
-        422,
-        type="urn:problem:invalid-request",
-        title="The request is not valid",
+        InvalidRequest.status,
+        type=InvalidRequest.type,
+        title=InvalidRequest.title,
         detail="; ".join(f"{part['at']}: {part['message']}" for part in errors),
         errors=jsonable_encoder(errors),
     )

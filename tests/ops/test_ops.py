@@ -96,7 +96,7 @@ def test_a_log_line_is_one_json_object_with_its_request(start_service: StartServ
 
     eventually(lambda: line() is not None)
     assert (found := line()) is not None
-    assert (found["event"], found["route"], found["status"], found["level"]) == ("request", "/docs", 200, "info")
+    assert (found["event"], found["path"], found["status"], found["level"]) == ("request", "/docs", 200, "info")
     assert found["duration_ms"]
 
 
