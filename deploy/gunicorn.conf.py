@@ -31,6 +31,7 @@ graceful_timeout = math.ceil(plan.graceful_timeout_s)
 keepalive = math.ceil(plan.keepalive_s)
 forwarded_allow_ips = settings.forwarded_allow_ips
 loglevel = settings.log_level
+logger_class = "service.logs.GunicornLogger"
 
 # Heartbeats are file times: on a disk that stalls, healthy workers would be killed.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108

@@ -9,14 +9,16 @@ import queue
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger
 
-from service.observe import request_id
-from service.settings import Settings
+from service.settings import Settings, load_settings
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 QUEUE_LINES = 10_000
 """About 5 MB of lines; when the reader of stdout stalls for longer, lines are dropped and counted, not requests."""
@@ -47,7 +49,9 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
+    uvicorn = logging.getLogger("uvicorn.error")
+    uvicorn.setLevel(max(root.level, logging.WARNING))
+    uvicorn.propagate = True  # its worker class hands it Gunicorn's handlers instead
 
 
 def _renderers(settings: Settings) -> list[Any]:
@@ -98,9 +102,11 @@ def written_by_thread() -> Iterator[None]:
 
 
 class GunicornLogger(Logger):
-    """Gunicorn's lines, through the root logger."""
+    """Gunicorn's lines go the way of all others. It sets up logging in the master, once more at each reload."""
 
-    def setup(self, cfg: Any) -> None:  # noqa: ARG002
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        configure(load_settings())
         self.error_log.handlers.clear()
         self.error_log.propagate = True
         self.access_log.disabled = True

@@ -7,7 +7,6 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
-from contextvars import ContextVar
 from types import FrameType
 from typing import NamedTuple
 
@@ -15,9 +14,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import problem_response
+from service.logs import request_id
 from service.metrics import WorkerStats
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _UNLOGGED = ("/livez", "/readyz", "/metrics", "/workers")

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio.to_thread
 import asyncpg
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -119,6 +120,7 @@ async def open_resources(settings: Settings, plan: Plan, stats: WorkerStats) -> 
     async with AsyncExitStack() as stack:
         watch = LoopWatch(blocked_ms=settings.loop_blocked_ms, killed_after_s=settings.worker_timeout_s)
         await stack.enter_async_context(watch)
+        anyio.to_thread.current_default_thread_limiter().total_tokens = plan.threadpool_tokens
         lane = CpuLane(threads=plan.cpu_lane_threads, queue=plan.cpu_lane_queue, processes=settings.cpu_lane_processes)
         pg = await stack.enter_async_context(_postgres(settings, plan))
         cache = await stack.enter_async_context(_redis(settings, plan))

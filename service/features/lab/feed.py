@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import CacheUnavailable
 from service.features.lab.cache import LabCache
 from service.features.lab.deps import WORKER
-from service.observe import request_id
+from service.logs import request_id
 from service.resources import Resources
 from service.watchdog import MENDS
 
