@@ -1,21 +1,18 @@
 """One client connection: uvicorn's httptools protocol with bounds in time and size, and an orderly goodbye.
 
-What it refuses never reaches the application and is answered as `application/problem+json` wherever an answer can be
-heard. It must not import fastapi: the master imports it too.
+It knows nothing of the application but when it is its turn.
 """
 
 import asyncio
-import json
-import re
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.lifecycle import lifecycle
+from service.refusals import Refused, as_answer, check_head, check_head_size
 from service.settings import Settings
 
 LINGER_S = 2.0
@@ -29,14 +26,6 @@ CHUNK_OVERHEAD = 6
 
 _NOWHERE: Any = deque(maxlen=0)
 """Where trailers go. They are not headers, and would have no end."""
-
-_IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
-
-
-class Refused(Exception):
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
 
 
 class _Outlet:
@@ -63,6 +52,7 @@ class _Outlet:
 
 class Protocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
     _active: RequestResponseCycle | None = None
     """The request being answered; `cycle` is the one read last."""
     _in_body = _deaf = False
@@ -132,39 +122,21 @@ class Protocol(HttpToolsProtocol):
                 raise Refused(413, f"A body may have {self._settings.max_body_bytes} bytes at most.")
         else:
             self._head_bytes += self._chunk_bytes
-            self._check_head_size(self._head_bytes)
-
-    def _check_head_size(self, head_bytes: int) -> None:
-        most = self._settings.max_header_bytes
-        if head_bytes > most:
-            raise Refused(431, f"The head of a request may have {most} bytes at most.")
+            check_head_size(self._head_bytes, self._settings.max_header_bytes)
 
     def on_headers_complete(self) -> None:
-        self._check_head()
+        check_head(self.headers, self.parser.get_http_version())
+        most = self._settings.max_header_bytes
+        if self._head_bytes > 0 or self._chunk_bytes > most:
+            check_head_size(len(self.url) + sum(len(name) + len(value) for name, value in self.headers), most)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise Refused(400, f"At most {MAX_PIPELINED} requests may wait for an answer.")
         self._disarm()
         super().on_headers_complete()
         self.headers = _NOWHERE
         self._in_body, self._body_bytes = True, 0
         if lifecycle.leaving:
             self.cycle.keep_alive = False
-
-    def _check_head(self) -> None:
-        hosts, version = 0, self.parser.get_http_version()
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-                if not _IS_HOST(value):
-                    raise Refused(400, "The Host header is not a host.")
-            elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version != "1.1"):
-                raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
-        if hosts != 1 and (hosts or version != "1.0"):
-            raise Refused(400, "A request has one Host header.")
-        if version not in {"1.1", "1.0"}:
-            raise Refused(505, "This is an HTTP/1.1 server.")
-        if self._head_bytes > 0 or self._chunk_bytes > self._settings.max_header_bytes:
-            self._check_head_size(len(self.url) + sum(len(name) + len(value) for name, value in self.headers))
-        if len(self.pipeline) >= MAX_PIPELINED:
-            raise Refused(400, f"At most {MAX_PIPELINED} requests may wait for an answer.")
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -198,15 +170,14 @@ class Protocol(HttpToolsProtocol):
         self._deadline = None
         in_head = self.headers is not _NOWHERE
         if self.flow.read_paused or (in_head and self._last()):
-            self._arm()  # we are the slow ones
+            self._arm()  # it is we who are slow
         elif in_head or self._in_body:
             self._refuse(Refused(408, f"The {'head' if in_head else 'body'} of the request took too long."))
         else:
-            self.transport.close()
+            self.close()
 
     def _refuse(self, refused: Refused) -> None:
         """Say why, if the client can still take it for the answer to this request, and read no further."""
-        lifecycle.refused[refused.status] += 1
         broken = self.cycle if self._in_body else None
         if self.pipeline and self.pipeline[0][0] is broken:
             self.pipeline.popleft()
@@ -224,19 +195,8 @@ class Protocol(HttpToolsProtocol):
         self.close(lingering=True)
 
     def _answer(self, refused: Refused) -> None:
-        title = HTTPStatus(refused.status).phrase
-        problem = {"type": "about:blank", "title": title, "status": refused.status, "detail": str(refused)}
-        body = json.dumps(problem).encode()
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.append((b"retry-after", b"1"))
-        lines = [b"%s: %s\r\n" % header for header in headers]
-        self.transport.write(b"".join([STATUS_LINE[refused.status], *lines, b"\r\n", body]))
+        lifecycle.refused[refused.status] += 1
+        self.transport.write(as_answer(refused, self.server_state.default_headers))
 
     def close(self, *, lingering: bool = False) -> None:
         """Bytes that arrive and are not read would make the kernel reset the connection and drop the answer with it."""
@@ -247,9 +207,28 @@ class Protocol(HttpToolsProtocol):
         if lingering or self._in_body or self.headers is not _NOWHERE:
             self.transport.write_eof()
             self.flow.resume_reading()
-            self.loop.call_later(LINGER_S, self.transport.close)
+            self.loop.call_later(LINGER_S, self.transport.abort)
         else:
             self.transport.close()
+            if self.transport.get_write_buffer_size():
+                self._expect_reader()
+
+    timeout_keep_alive_handler = close
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reader()
+
+    def _expect_reader(self) -> None:
+        """A client that takes no bytes has as long for ours as for its own."""
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self._settings.body_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def shutdown(self) -> None:
         """The worker leaves: answer what is on its way, with `Connection: close` wherever that can still be said."""
@@ -265,7 +244,6 @@ class Protocol(HttpToolsProtocol):
         """The worker waits no longer."""
         last = self._last()
         if last is not None and not last.response_started and last is self._active:
-            lifecycle.refused[503] += 1
             self._answer(Refused(503, "The server is stopping, and the request took too long for it."))
             last.disconnected = True
         self.transport.close()

@@ -119,6 +119,7 @@ class Server(uvicorn.Server):
         connections, tasks = self.server_state.connections, self.server_state.tasks
         for connection in list(connections):
             connection.shutdown()
+        log.info("Draining: %d connections, %d requests.", len(connections), len(tasks))
         # Two sets of uvicorn's, which tell nobody when they are empty.
         while (connections or tasks) and not self._hurry and time.monotonic() < started + settings.drain_timeout_s:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)

@@ -14,6 +14,10 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+LARGE_PARTS = 1000
+LARGE_PART_BYTES = 30_000
+
+
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await _live(receive, send)
@@ -39,8 +43,12 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             await asyncio.sleep(seconds)
             await send({"type": "http.response.body", "body": b"last"})
             return
-        case "/exit":
-            os._exit(int(seconds))
+        case "/large":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(LARGE_PARTS):
+                await send({"type": "http.response.body", "body": bytes(LARGE_PART_BYTES), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
     client = scope["client"][0] if scope["client"] else ""
     headers = ",".join(name.decode() for name, _ in scope["headers"])
     body = f"{os.getpid()} {lifecycle.draining} {client} {headers}".encode()

@@ -4,13 +4,16 @@ import itertools
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.worker.app import LARGE_PART_BYTES, LARGE_PARTS
 from tests.worker.clients import exchange
 from tests.worker.conftest import Gunicorn
 
@@ -202,6 +205,23 @@ def test_proxy_is_believed_about_the_last_hop_alone(port: int) -> None:
     """The worker trusts 127.0.0.1 by default; what the client itself wrote stands further left."""
     request = LAST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 6.6.6.6, 9.9.9.9\r\n\r\n")
     assert b" 9.9.9.9 " in exchange(port, request)
+
+
+@pytest.mark.parametrize(
+    "asked", [b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n", NEXT * 200_000], ids=["long answer", "many"]
+)
+def test_client_that_does_not_read_is_let_go(port: int, asked: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(0.1)
+        with suppress(TimeoutError, ConnectionResetError):
+            client.sendall(asked)
+        time.sleep(1.5)
+        client.settimeout(5)
+        with suppress(ConnectionResetError):
+            received = 0
+            while piece := client.recv(1_000_000):
+                received += len(piece)
+            assert received < LARGE_PARTS * LARGE_PART_BYTES
 
 
 def test_thousand_idle_connections_do_not_disturb(port: int) -> None:

@@ -1,0 +1,61 @@
+"""What the server refuses by itself, before the application sees it, and in which words. Pure: bytes in, bytes out.
+
+Like `errors` it speaks `application/problem+json`, but without fastapi: the master imports it.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+Header = tuple[bytes, bytes]
+
+_IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
+
+
+class Refused(Exception):
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+def check_head(headers: Iterable[Header], version: str) -> None:
+    """What llhttp lets pass and a server must not: RFC 9112, 3.2 and 6.1.
+
+    Raises:
+        Refused
+    """
+    hosts = 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+            if not _IS_HOST(value):
+                raise Refused(400, "The Host header is not a host.")
+        elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version != "1.1"):
+            raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
+    if hosts != 1 and (hosts or version != "1.0"):
+        raise Refused(400, "A request has one Host header.")
+    if version not in {"1.1", "1.0"}:
+        raise Refused(505, "This is an HTTP/1.1 server.")
+
+
+def check_head_size(head_bytes: int, most: int) -> None:
+    if head_bytes > most:
+        raise Refused(431, f"The head of a request may have {most} bytes at most.")
+
+
+def as_answer(refused: Refused, default_headers: Sequence[Header]) -> bytes:
+    title = HTTPStatus(refused.status).phrase
+    problem = {"type": "about:blank", "title": title, "status": refused.status, "detail": str(refused)}
+    body = json.dumps(problem).encode()
+    headers = [
+        *default_headers,
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"1"))
+    return b"".join([STATUS_LINE[refused.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", body])
