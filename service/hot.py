@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.errors import render
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+BEFORE_ANSWER = "service.before_answer"
+"""An ASGI extension of service.protocol, which cannot import this."""
 
 
 def served_by(handler: ASGIApp) -> Callable[[F], F]:
@@ -24,6 +30,18 @@ def served_by(handler: ASGIApp) -> Callable[[F], F]:
         return endpoint
 
     return mark
+
+
+def before_answer(scope: Scope, call: Callable[[], None]) -> None:
+    """Call when the answer is ready, right before its first byte goes to the kernel: docs/decisions/0005 says why there.
+
+    Under another server than our own protocol, now.
+    """
+    scope.get("extensions", {}).get(BEFORE_ANSWER, _at_once)(call)
+
+
+def _at_once(call: Callable[[], None]) -> None:
+    call()
 
 
 class HotRoute(APIRoute):
@@ -58,6 +76,13 @@ class HotPaths:
             if route is not None and last and scope["method"] in route.hot_methods:
                 scope["route"] = route
                 scope["path_params"] = {route.parameter: last}
-                await route.served_by(scope, receive, send)
+                await self._serve(route, scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    @staticmethod
+    async def _serve(route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await route.served_by(scope, receive, send)
+        except HTTPException as error:
+            await render(error)(scope, receive, send)

@@ -1,0 +1,152 @@
+"""What Redis knows of links: where they lead, and clicks on their way to Postgres. No other module names a key.
+
+All keys share a hash tag, so that a cluster keeps them where one script can reach them.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from service.features.links.store import Link
+from service.features.links.urls import to_location
+from service.resources import Cache
+
+TARGET_TTL_S = 300
+"""Bounds how long a Redis that lost a tombstone in a crash, or in a fail-over, can serve a deleted link."""
+UNKNOWN_TTL_S = 10
+TOMBSTONE_TTL_S = 60
+"""Longer than a worker can sit between reading a link and filling the cache with it: a blocked one is killed at 30 s."""
+JOURNAL_TTL_S = 7 * 86_400
+LEASE_MS = 2000
+ON_DISK_TRIES, ON_DISK_WAIT_MS = 8, 150
+"""Redis writes to disk once a second; one wait must end before the client's own timeout of 300 ms."""
+
+CLICKS, MOVING, LEASE = "{links}:clicks", "{links}:clicks:moving", "{links}:clicks:lease"
+UNKNOWN_MARK, TOMBSTONE = b"-", b"x"
+
+# A value found there is newer than ours, but for "unknown": the link may have been created since.
+FILL = """
+for i, key in ipairs(KEYS) do
+    local held = redis.call('GET', key)
+    if not held or held == '-' then redis.call('SET', key, ARGV[2 * i - 1], 'EX', ARGV[2 * i]) end
+end
+"""
+ADD_CLICKS = """
+if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[1]) or '0') then return end
+for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+"""
+TAKE_CLICKS = """
+local moving = redis.call('EXISTS', KEYS[2]) == 1
+if not moving and redis.call('EXISTS', KEYS[1]) == 0 then return {} end
+if not redis.call('SET', KEYS[3], '', 'NX', 'PX', ARGV[2]) then return {} end
+if not moving then
+    redis.call('RENAME', KEYS[1], KEYS[2])
+    redis.call('HSET', KEYS[2], 'batch', ARGV[1])
+end
+return redis.call('HGETALL', KEYS[2])
+"""
+FORGET_CLICKS = "if redis.call('HGET', KEYS[1], 'batch') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a code leads. The id 0 says: nowhere, there is no such link."""
+
+    id: int
+    location: bytes
+    expires_at: float | None
+
+    @classmethod
+    def of(cls, link: Link) -> "Target":
+        return cls(link.id, to_location(link.url), link.expires_at.timestamp() if link.expires_at else None)
+
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= time.time()
+
+
+UNKNOWN = Target(0, b"", None)
+
+
+async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
+    """What is known of `codes`. One that is missing must be looked up in Postgres."""
+    values: list[Any] = await cache.run(lambda redis: redis.mget([_target_key(code) for code in codes]))
+    return {code: _decode(value) for code, value in zip(codes, values, strict=True) if value not in (None, TOMBSTONE)}
+
+
+async def fill_targets(cache: Cache, targets: Mapping[str, Target]) -> None:
+    """Keep what Postgres said, for as long as nobody has said something newer."""
+    arguments = [part for target in targets.values() for part in _encode(target)]
+    keys = [_target_key(code) for code in targets]
+    await cache.run(lambda redis: redis.eval(FILL, len(keys), *keys, *arguments))
+
+
+async def bury_target(cache: Cache, code: str) -> None:
+    """Before a link is deleted: from now on every worker asks Postgres, and none keeps the answer.
+
+    A reader that saw the link before its deletion would otherwise bring it back into the cache after it.
+    """
+    await cache.run(lambda redis: redis.set(_target_key(code), TOMBSTONE, ex=TOMBSTONE_TTL_S))
+
+
+async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mapping[int, int]) -> None:
+    """A journal's batches must come in order; one that was added before changes nothing."""
+    counts = [number for pair in clicks.items() for number in pair]
+    keys = [f"{{links}}:journal:{journal}", CLICKS]
+    await cache.run(lambda redis: redis.eval(ADD_CLICKS, 2, *keys, sequence, JOURNAL_TTL_S, *counts))
+
+
+async def take_clicks(cache: Cache) -> tuple[str, dict[int, int]] | None:
+    """The clicks to add to Postgres and the id of their batch: the same again until they are forgotten.
+
+    None where there are no clicks, or where another worker has just taken them.
+    """
+    return await cache.run(_take_clicks)
+
+
+async def _take_clicks(redis: Redis) -> tuple[str, dict[int, int]] | None:
+    async with redis.client() as connection:
+        found = await connection.eval(TAKE_CLICKS, 3, CLICKS, MOVING, LEASE, uuid4().hex, LEASE_MS)
+        if not found:
+            return None
+        await _reach_disk(connection)
+    fields = dict(zip(found[::2], found[1::2], strict=True))
+    batch = fields.pop(b"batch").decode()
+    return batch, {int(link_id): int(clicks) for link_id, clicks in fields.items()}
+
+
+async def _reach_disk(connection: Redis) -> None:
+    """Else a Redis that crashes now would come back with these clicks in no batch, to be counted under another id."""
+    for _ in range(ON_DISK_TRIES):
+        try:
+            on_disk, _ = await connection.waitaof(1, 0, ON_DISK_WAIT_MS)
+        except ResponseError:
+            return  # it keeps nothing on disk, or is older than 7.2
+        if on_disk:
+            return
+
+
+async def forget_clicks(cache: Cache, batch: str) -> None:
+    await cache.run(lambda redis: redis.eval(FORGET_CLICKS, 2, MOVING, LEASE, batch))
+
+
+def _target_key(code: str) -> str:
+    return f"{{links}}:target:{code}"
+
+
+def _encode(target: Target) -> tuple[bytes, int]:
+    if target is UNKNOWN:
+        return UNKNOWN_MARK, UNKNOWN_TTL_S
+    return b"%d|%s|%s" % (target.id, str(target.expires_at or "").encode(), target.location), TARGET_TTL_S
+
+
+def _decode(value: bytes) -> Target:
+    if value == UNKNOWN_MARK:
+        return UNKNOWN
+    link_id, expires_at, location = value.split(b"|", 2)
+    return Target(int(link_id), location, float(expires_at) if expires_at else None)

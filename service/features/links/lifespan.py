@@ -1,0 +1,23 @@
+"""What the feature has open while the worker lives; the routes find it in `request.state`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI
+
+from service.deps import resources_of
+from service.features.links.clicks import Clicks
+from service.features.links.resolve import Resolver
+
+
+class State(TypedDict):
+    resolver: Resolver
+    clicks: Clicks
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+    resources = resources_of(app)
+    async with Clicks(resources) as clicks:
+        yield {"resolver": Resolver(resources.pg, resources.cache), "clicks": clicks}

@@ -1,0 +1,170 @@
+"""Links as HTTP. No SQL and no Redis."""
+
+import contextlib
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from service.deps import Cache, Pg, SettingsDep, on_cpu_lane, require_key
+from service.errors import (
+    CacheUnavailable,
+    ContentTooLarge,
+    DatabaseUnavailable,
+    InvalidRequest,
+    LaneFull,
+    MalformedBody,
+    Unauthorized,
+    documented,
+)
+from service.features.links import qr, store
+from service.features.links.cache import Target, bury_target, fill_targets
+from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
+from service.features.links.lifespan import State, lifespan
+from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
+from service.features.links.urls import leads_under
+from service.hot import HotRoute, before_answer, served_by
+
+MAX_ID = 2**63 - 1
+FOR_EVER = "public, max-age=31536000, immutable"
+
+router = APIRouter(tags=["links"], lifespan=lifespan)
+with_key = [Depends(require_key)]
+
+
+async def get_base(request: Request, settings: SettingsDep) -> str:
+    """Where short links begin: `PUBLIC_URL`, or what the client called us. Ends with a slash."""
+    return f"{str(settings.public_url or request.base_url).rstrip('/')}/"
+
+
+Base = Annotated[str, Depends(get_base)]
+CodeInPath = Annotated[Code, Path(description="The code of a link.")]
+
+
+async def accept_link(new: NewLink, base: Base, request: Request) -> NewLink:
+    if any(leads_under(new.url, f"{own}r/") for own in (base, str(request.base_url))):
+        raise UrlLeadsBack("A short link may not lead to another one.")
+    return new
+
+
+@router.post(
+    "/links",
+    status_code=201,
+    dependencies=with_key,
+    responses={
+        201: {"headers": {"Location": {"description": "The address of the link.", "schema": {"type": "string"}}}},
+        **documented(
+            MalformedBody, Unauthorized, CodeTaken, ContentTooLarge, InvalidRequest, UrlLeadsBack, DatabaseUnavailable
+        ),
+    },
+)
+async def create_link(
+    new: Annotated[NewLink, Depends(accept_link)], pg: Pg, cache: Cache, base: Base, response: Response
+) -> ShortLink:
+    """Make a short link. It leads to exactly the URL that was sent."""
+    link = await store.insert_link(pg, url=new.url, code=new.code, expires_at=new.expires_at)
+    with contextlib.suppress(CacheUnavailable):  # it may hold that the code is unknown, for some seconds more
+        await fill_targets(cache, {link.code: Target.of(link)})
+    response.headers["Location"] = f"{base}links/{link.code}"
+    return ShortLink.of(link, base=base)
+
+
+@router.get("/links", dependencies=with_key, responses=documented(Unauthorized, InvalidRequest, DatabaseUnavailable))
+async def list_links(
+    pg: Pg,
+    base: Base,
+    after: Annotated[int | None, Query(ge=1, le=MAX_ID, description="The `next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> LinkPage:
+    """List links, the newest first. Links that are made meanwhile neither move nor repeat others."""
+    links = await store.read_page(pg, after=after, limit=limit + 1)
+    page = links[:limit]
+    return LinkPage(items=[ShortLink.of(link, base=base) for link in page], next=page[-1].id if links[limit:] else None)
+
+
+@router.get("/links/{code}", responses=documented(LinkNotFound, InvalidRequest, DatabaseUnavailable))
+async def read_link(code: CodeInPath, pg: Pg, base: Base) -> ShortLink:
+    """Read a link and its clicks, also when it has expired."""
+    link = await store.read_link(pg, code=code)
+    if link is None:
+        raise LinkNotFound(f"No link has the code {code!r}.")
+    return ShortLink.of(link, base=base)
+
+
+@router.delete(
+    "/links/{code}",
+    status_code=204,
+    dependencies=with_key,
+    responses=documented(Unauthorized, LinkNotFound, InvalidRequest, DatabaseUnavailable, CacheUnavailable),
+)
+async def delete_link(code: CodeInPath, pg: Pg, cache: Cache) -> None:
+    """Delete a link. When this has been answered, no worker redirects by it any more."""
+    await bury_target(cache, code)
+    if not await store.delete_link(pg, code=code):
+        raise LinkNotFound(f"No link has the code {code!r}.")
+
+
+async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    links: State = scope["state"]
+    target = await links["resolver"].resolve(scope["path_params"]["code"])
+    if scope["method"] == "GET":
+        before_answer(scope, partial(links["clicks"].count, target.id))
+    headers = [(b"location", target.location), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 307, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
+@served_by(redirect)
+async def follow_link(code: CodeInPath) -> None:
+    """Follow a short link. A GET that is answered with the redirect is a click."""
+    raise NotImplementedError(code)
+
+
+router.add_api_route(
+    "/r/{code}",
+    follow_link,
+    methods=["GET"],
+    status_code=307,
+    response_class=RedirectResponse,
+    response_description="Where the link leads, in `Location`",
+    responses=documented(LinkNotFound, LinkExpired, DatabaseUnavailable),
+    route_class_override=HotRoute,
+)
+
+
+async def order_drawing(
+    code: CodeInPath,
+    query: Annotated[DrawingQuery, Query()],
+    base: Base,
+    request: Request,
+    if_none_match: Annotated[str, Header()] = "",
+) -> qr.Drawing:
+    """What to draw, unless the client has it already."""
+    await request.state.resolver.resolve(code)
+    drawing = qr.Drawing(text=f"{base}r/{code}", **query.model_dump())
+    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    if known & {drawing.etag, "*"}:
+        raise HTTPException(304, headers=_caching(drawing))
+    return drawing
+
+
+@router.get(
+    "/links/{code}/qr",
+    response_class=Response,
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in qr.MEDIA_TYPES.values()}},
+        304: {"description": "The client has it already"},
+        **documented(LinkNotFound, LinkExpired, InvalidRequest, DatabaseUnavailable, LaneFull),
+    },
+)
+@on_cpu_lane
+def render_qr(drawing: Annotated[qr.Drawing, Depends(order_drawing)]) -> Response:
+    """Draw the QR code of a short link. It never changes, so caches keep it for ever."""
+    return Response(qr.draw(drawing), media_type=qr.MEDIA_TYPES[drawing.format], headers=_caching(drawing))
+
+
+def _caching(drawing: qr.Drawing) -> dict[str, str]:
+    return {"ETag": drawing.etag, "Cache-Control": FOR_EVER}

@@ -1,0 +1,103 @@
+"""The SQL of links. Postgres is the truth: what others know of a link, they may forget."""
+
+import secrets
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.features.links.errors import CodeTaken
+from service.resources import Pool, acquire
+
+CODE_LENGTH = 7
+"""62**7 is 3.5e12: a random code is hard to guess, and with a billion links still free 2,999 times in 3,000."""
+MAX_ATTEMPTS = 10
+
+INSERT_LINK = "INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING *"
+READ_LINK = "SELECT * FROM links WHERE code = $1"
+READ_LINKS = "SELECT * FROM links WHERE code = ANY($1::text[])"
+READ_PAGE = "SELECT * FROM links WHERE id < $1 ORDER BY id DESC LIMIT $2"
+READ_FIRST_PAGE = "SELECT * FROM links ORDER BY id DESC LIMIT $1"
+DELETE_LINK = "DELETE FROM links WHERE code = $1 RETURNING id"
+# One statement, so that the mark and the counts are there together or not at all.
+ADD_CLICKS = """
+WITH batch AS (INSERT INTO click_batches (id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id)
+UPDATE links SET clicks = links.clicks + added.clicks
+FROM batch, unnest($2::bigint[], $3::bigint[]) AS added (id, clicks) WHERE links.id = added.id
+"""
+FORGET_BATCHES = "DELETE FROM click_batches WHERE applied_at < now() - interval '1 day'"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    id: int
+    code: str
+    url: str
+    created_at: datetime
+    expires_at: datetime | None
+    clicks: int
+
+
+def random_code(length: int) -> str:
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
+
+
+async def insert_link(
+    pg: Pool,
+    *,
+    url: str,
+    code: str | None = None,
+    expires_at: datetime | None = None,
+    new_code: Callable[[int], str] = random_code,
+) -> Link:
+    """Without a code it gets a random one, a longer one at each collision.
+
+    Raises:
+        CodeTaken: another link has the code.
+    """
+    candidates = [code] if code else (new_code(CODE_LENGTH + attempt) for attempt in range(MAX_ATTEMPTS))
+    async with acquire(pg) as connection:
+        for candidate in candidates:
+            row = await connection.fetchrow(INSERT_LINK, candidate, url, expires_at)
+            if row:
+                return Link(**row)
+    raise CodeTaken(f"Choose another code than {code!r}." if code else "No random code was free.")
+
+
+async def read_link(pg: Pool, *, code: str) -> Link | None:
+    async with acquire(pg) as connection:
+        row = await connection.fetchrow(READ_LINK, code)
+    return Link(**row) if row else None
+
+
+async def read_links(pg: Pool, *, codes: Sequence[str]) -> list[Link]:
+    async with acquire(pg) as connection:
+        return [Link(**row) for row in await connection.fetch(READ_LINKS, codes)]
+
+
+async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:
+    """The newest first, or the newest of those older than the link with the id `after`."""
+    async with acquire(pg) as connection:
+        if after is None:
+            rows = await connection.fetch(READ_FIRST_PAGE, limit)
+        else:
+            rows = await connection.fetch(READ_PAGE, after, limit)
+    return [Link(**row) for row in rows]
+
+
+async def delete_link(pg: Pool, *, code: str) -> bool:
+    """Whether there was one."""
+    async with acquire(pg) as connection:
+        return await connection.fetchval(DELETE_LINK, code) is not None
+
+
+async def add_clicks(pg: Pool, *, batch: str, clicks: Mapping[int, int]) -> None:
+    """Adding the same batch again changes nothing, also while the first time is under way."""
+    async with acquire(pg) as connection:
+        await connection.execute(ADD_CLICKS, batch, list(clicks), list(clicks.values()))
+
+
+async def forget_batches(pg: Pool) -> None:
+    """Only the last batch taken can come back. Call it when a newer one has been added."""
+    async with acquire(pg) as connection:
+        await connection.execute(FORGET_BATCHES)

@@ -1,0 +1,71 @@
+"""Which URLs may be shortened, and how one is written in a `Location` header. Pure: no request, no server."""
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, quote, urlsplit
+
+import idna
+
+MAX_LENGTH = 2048
+
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::(?P<port>[0-9]{0,5}))?").fullmatch
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)(?:{_LABEL}\.)*{_LABEL}\.?").fullmatch
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def check_url(url: str) -> str:
+    """The URL as it came.
+
+    Raises:
+        ValueError: it is not an absolute http or https URL that every client reads alike; the message says why.
+    """
+    if not url.isprintable() or " " in url or "\\" in url:
+        # Browsers drop some of these and read a backslash as a slash: they would go elsewhere than we checked.
+        raise ValueError("spaces, backslashes and invisible characters must be percent-encoded")
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("must be an absolute http or https URL with a host")
+    if "@" in parts.netloc:
+        raise ValueError("must not carry a user name or password")
+    _split_authority(parts)
+    if len(to_location(url)) > MAX_LENGTH:
+        raise ValueError(f"must have at most {MAX_LENGTH} characters when written in ASCII")
+    return url
+
+
+def to_location(url: str) -> bytes:
+    """ASCII as it is; otherwise the host by IDNA and the rest percent-encoded."""
+    if url.isascii():
+        return url.encode()
+    parts = urlsplit(url)
+    rest = url.partition(parts.netloc)[2]
+    return f"{parts.scheme}://{_to_ascii(parts.netloc)}{quote(rest, safe=_ASCII)}".encode()
+
+
+def leads_under(url: str, base: str) -> bool:
+    """Whether `url` is an address below `base`, however its host, its port and its scheme are written."""
+    target, own = urlsplit(url), urlsplit(base)
+    return _split_authority(target) == _split_authority(own) and target.path.startswith(own.path)
+
+
+def _to_ascii(netloc: str) -> str:
+    host, colon, port = netloc.partition(":")
+    return idna.encode(host, uts46=True).decode() + colon + port if not host.isascii() else netloc
+
+
+def _split_authority(parts: SplitResult) -> tuple[str, int]:
+    """Host, in one of its spellings, and port; the port of plain http also stands for https."""
+    match = _AUTHORITY(_to_ascii(parts.netloc))
+    if match is None or int(match["port"] or 0) > 65535:
+        raise ValueError("must have a host, and a port up to 65535 if any")
+    host, port = match["host"].lower(), int(match["port"] or 80)
+    if host.startswith("["):
+        return str(ipaddress.IPv6Address(host[1:-1])), port
+    if host.rstrip(".").rpartition(".")[2].isdigit():
+        return str(ipaddress.IPv4Address(host.rstrip("."))), port
+    if not _HOST_NAME(host):
+        raise ValueError("must have a valid host name")
+    if "xn--" in host:
+        idna.decode(host)
+    return host.rstrip("."), 80 if port == 443 else port

@@ -1,0 +1,55 @@
+"""The feature inside this process, on real servers: what a worker has, without the worker."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from starlette.types import Receive, Scope, Send
+
+from service.features.links import router
+from service.main import Service
+from service.metrics import WorkerStats
+from service.resources import Resources, open_resources
+from service.settings import Settings
+from service.sizing import make_plan, read_limits
+
+OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url), state_dir=tmp_path / "state")
+
+
+@pytest.fixture
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
+    async with open_resources(settings, make_plan(settings, read_limits()), WorkerStats()) as resources:
+        yield resources
+
+
+@pytest.fixture
+def open_client(settings: Settings) -> OpenClient:
+    """Another worker at each call; keywords are settings."""
+
+    @asynccontextmanager
+    async def open_client(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
+        service = Service(settings.model_copy(update=changes), [router])
+        async with service.router.lifespan_context(service) as state:
+
+            async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+                await service({**scope, "state": dict(state or {})}, receive, send)
+
+            transport = httpx.ASGITransport(with_state)
+            async with httpx.AsyncClient(transport=transport, base_url="http://short.example") as client:
+                yield client
+
+    return open_client
+
+
+@pytest.fixture
+async def client(open_client: OpenClient) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client() as client:
+        yield client

@@ -1,0 +1,121 @@
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from local.servers import Postgres, Valkey
+from service.errors import DatabaseUnavailable
+from service.features.links import resolve, store
+from service.features.links.cache import bury_target
+from service.features.links.errors import LinkNotFound
+from service.features.links.resolve import Resolver
+from service.resources import Pool, Resources
+
+pytestmark = pytest.mark.anyio
+
+URL = "http://example.com/"
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The codes of every query that is sent."""
+    sent: list[list[str]] = []
+    read_links = store.read_links
+
+    async def counted(pg: Pool, *, codes: Sequence[str]) -> list[store.Link]:
+        sent.append(list(codes))
+        return await read_links(pg, codes=codes)
+
+    monkeypatch.setattr(resolve, "read_links", counted)
+    return sent
+
+
+@pytest.fixture
+def resolver(resources: Resources) -> Resolver:
+    return Resolver(resources.pg, resources.cache)
+
+
+async def test_a_stampede_on_one_code_is_one_query(resolver: Resolver, queries: list[list[str]]) -> None:
+    link = await store.insert_link(resolver.pg, url=URL, code="popular")
+
+    async def visitor(number: int) -> int:
+        await asyncio.sleep(number * 0.0001)
+        return (await resolver.resolve("popular")).id
+
+    assert set(await asyncio.gather(*(visitor(number) for number in range(500)))) == {link.id}
+    assert queries == [["popular"]]
+
+
+async def test_many_codes_of_one_moment_are_one_query(resolver: Resolver, queries: list[list[str]]) -> None:
+    codes = [(await store.insert_link(resolver.pg, url=URL)).code for _ in range(20)]
+    await asyncio.gather(*map(resolver.resolve, codes))
+    assert queries == [codes]
+
+
+async def test_an_unknown_code_is_asked_for_once(resolver: Resolver, queries: list[list[str]]) -> None:
+    for _ in range(5):
+        with pytest.raises(LinkNotFound):
+            await resolver.resolve("unknown")
+    assert queries == [["unknown"]]
+
+
+async def test_what_cannot_be_a_code_is_asked_of_nobody(
+    resolver: Resolver, queries: list[list[str]], redis: Redis
+) -> None:
+    for code in ("abc", "x" * 33, "a:b:c", "line\n", ""):
+        with pytest.raises(LinkNotFound):
+            await resolver.resolve(code)
+    assert queries == []
+    assert await redis.dbsize() == 0
+
+
+async def test_a_deleted_link_is_asked_for_until_its_tombstone_is_gone(
+    resolver: Resolver, resources: Resources, queries: list[list[str]]
+) -> None:
+    await store.insert_link(resolver.pg, url=URL, code="going")
+    await resolver.resolve("going")
+    await bury_target(resources.cache, "going")
+    assert (await resolver.resolve("going")).location == URL.encode()
+    await store.delete_link(resolver.pg, code="going")
+    for _ in range(2):
+        with pytest.raises(LinkNotFound):
+            await resolver.resolve("going")
+    assert len(queries) == 4
+
+
+async def test_deleting_beside_readers_leaves_no_reader_behind(resources: Resources, redis: Redis) -> None:
+    """Whatever the order of their steps, once a link is deleted no worker finds it, in Redis or elsewhere."""
+    workers = [Resolver(resources.pg, resources.cache) for _ in range(4)]
+    for round_ in range(20):
+        code = f"round-{round_}"
+        await store.insert_link(resources.pg, url=URL, code=code)
+        readers = [asyncio.create_task(worker.resolve(code)) for worker in workers]
+        await asyncio.sleep(round_ * 0.0002)
+        await bury_target(resources.cache, code)
+        await store.delete_link(resources.pg, code=code)
+        await asyncio.wait(readers)
+        for worker in workers:
+            with pytest.raises(LinkNotFound):
+                await worker.resolve(code)
+        assert await redis.get(f"{{links}}:target:{code}") == b"x"
+        for reader in readers:
+            assert reader.exception() is None or isinstance(reader.exception(), LinkNotFound)
+
+
+async def test_without_redis_links_resolve_from_postgres(resolver: Resolver, valkey: Valkey) -> None:
+    link = await store.insert_link(resolver.pg, url=URL, code="stored")
+    valkey.kill()
+    for _ in range(5):
+        assert (await resolver.resolve("stored")).id == link.id
+
+
+async def test_without_postgres_cached_links_resolve(resolver: Resolver, pg: asyncpg.Pool, postgres: Postgres) -> None:
+    link = await store.insert_link(resolver.pg, url=URL, code="cached")
+    await resolver.resolve("cached")
+    await pg.close()
+    postgres.kill()
+    assert (await resolver.resolve("cached")).id == link.id
+    with pytest.raises(DatabaseUnavailable):
+        await resolver.resolve("other")

@@ -1,0 +1,146 @@
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.features.links.urls import check_url, leads_under, to_location
+
+AS_SENT = [
+    "http://example.com",
+    "https://example.com/",
+    "HTTPS://EXAMPLE.com/Path",
+    "http://example.com:8080",
+    "http://example.com:/empty-port",
+    "http://example.com./dot",
+    "http://under_score.example.com/",
+    "http://localhost/x",
+    "http://127.0.0.1:1/x",
+    "http://[2001:db8::1]:8080/x",
+    "http://example.com?query-only",
+    "http://example.com#fragment-only",
+    "http://example.com/a%20b%2Fc%zz",
+    "http://example.com/~user/(x);y=1,2!*'&$@:",
+    "http://example.com/?q=a+b&u=http://other.example/?x=1",
+    'http://example.com/"<>^`{|}',
+    "http://example.com//double//slash/../dots/./",
+    "http://xn--bcher-kva.example/",
+]
+REWRITTEN = {
+    "http://bücher.example/": b"http://xn--bcher-kva.example/",
+    "http://BÜCHER.example:81/": b"http://xn--bcher-kva.example:81/",
+    "https://example.com/käse?ö=ü#ß": b"https://example.com/k%C3%A4se?%C3%B6=%C3%BC#%C3%9F",
+    "https://例え.テスト/引き割り/%E3%81": b"https://xn--r8jz45g.xn--zckzah/%E5%BC%95%E3%81%8D%E5%89%B2%E3%82%8A/%E3%81",
+}
+REFUSED = [
+    *("", "example.com", "//example.com/", "/path", "http://", "http:///path", "http:example.com", "http:/example.com"),
+    *("ftp://example.com/", "javascript:alert(1)", "data:text/html,x", "mailto:a@example.com", "file:///etc/passwd"),
+    *("http://user@example.com/", "http://user:secret@example.com/", "http://@example.com/", "http://a@b@c/"),
+    *(
+        "http://exa mple.com/",
+        " http://example.com",
+        "http://example.com\n",
+        "http://example.com/\r\nX: y",
+        "http://e\t.com",
+    ),
+    *(
+        "http://example.com\\@other.example/",
+        "http://example.com/\u202e",
+        "http://example.com/\x00",
+        "http://example.com/\x7f",
+    ),
+    *("http://example.com:99999/", "http://example.com:-1/", "http://example.com:x/", "http://example.com:80:80/"),
+    *("http://-a.example/", "http://a-.example/", "http://.example/", "http://a..example/", "http://%41.example/"),
+    *("http://[::1/", "http://[::g]/", "http://::1/", "http://1.2.3.4.5/", "http://256.1.1.1/", "http://a.1/"),
+    *(
+        f"http://{'a' * 64}.example/",
+        f"http://{'a.' * 127}ab/",
+        "http://xn--a/",
+        "http://☃.example/",
+        "http://\ud800.example/",
+    ),
+    *("http://a.example\u2100/", "http://ü\u0300-.example/"),
+]
+
+
+@pytest.mark.parametrize("url", AS_SENT)
+def test_an_ascii_url_leads_to_exactly_what_was_sent(url: str) -> None:
+    assert to_location(check_url(url)) == url.encode()
+
+
+@pytest.mark.parametrize("url", REWRITTEN)
+def test_another_url_is_written_in_ascii(url: str) -> None:
+    assert to_location(check_url(url)) == REWRITTEN[url]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_what_clients_could_read_differently_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - any reason will do
+        check_url(url)
+
+
+@pytest.mark.parametrize(("length", "valid"), [(2048, True), (2049, False)])
+def test_a_url_has_a_longest_length(length: int, valid: bool) -> None:
+    url = "http://example.com/".ljust(length, "x")
+    if valid:
+        assert check_url(url) == url
+    else:
+        with pytest.raises(ValueError, match="2048"):
+            check_url(url)
+
+
+def test_the_length_is_that_of_the_location() -> None:
+    with pytest.raises(ValueError, match="2048"):
+        check_url("http://example.com/" + "ü" * 400)
+
+
+@given(st.text(max_size=60).map(lambda rest: f"http://example.com/{rest}"))
+def test_any_accepted_path_makes_a_header_of_the_same_meaning(url: str) -> None:
+    try:
+        location = to_location(check_url(url))
+    except ValueError:
+        return
+    assert re.fullmatch(rb"[\x21-\x7e]+", location)
+    assert urlsplit(location.decode()).netloc == "example.com"
+    assert to_location(check_url(location.decode())) == location
+
+
+@given(st.text(alphabet="aZ09-._:@[]/\\%éß。\uff11 ", max_size=30).map(lambda authority: f"http://{authority}/x"))
+def test_any_accepted_host_is_one_host_to_every_reader(url: str) -> None:
+    try:
+        location = to_location(check_url(url)).decode()
+    except ValueError:
+        return
+    parts = urlsplit(location)
+    assert parts.hostname
+    assert parts.username is None
+    assert parts.path.endswith("/x")
+    assert re.fullmatch(r"[A-Za-z0-9._\[\]:-]+", parts.netloc)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://short.example/r/abcd", True),
+        ("HTTP://SHORT.example.:443/r/abcd?x", True),
+        ("https://short.example/links", False),
+        ("https://other.example/r/abcd", False),
+        ("https://short.example:8443/r/abcd", False),
+    ],
+)
+def test_a_url_that_leads_back_is_known_in_any_spelling(url: str, expected: bool) -> None:
+    assert leads_under(url, "https://short.example/r/") is expected
+
+
+def test_urls_of_a_file_lead_to_exactly_what_was_sent() -> None:
+    """BRIGADE_URLS names a file with one URL a line, for a run on real ones."""
+    path = os.environ.get("BRIGADE_URLS")
+    urls = Path(path).read_text().split() if path else AS_SENT
+    accepted = [url for url in urls if url.lower().startswith("http")]
+    assert [to_location(check_url(url)).decode() for url in accepted] == accepted
+    for url in set(urls) - set(accepted):
+        with pytest.raises(ValueError, match="absolute http"):
+            check_url(url)
