@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# Where the service is; and not where Gunicorn is, which re-executes itself (SIGUSR2) from its own folder and would then
+# find its `http` in place of Python's.
+ROOT = Path(__file__).parents[1]
+sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path) != ROOT and Path(path).name != "gunicorn")]
 
 # A reload reads this file again, and must not find the code of before it. What stays is the memory shared with workers.
 for name in [name for name in sys.modules if name.split(".")[0] == "service" and name != "service.lifecycle"]:

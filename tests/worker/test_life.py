@@ -251,6 +251,32 @@ def test_reload_brings_new_code_of_every_part(start: Start, tmp_path: Path) -> N
     assert status(ask(gunicorn.port, "/" + "a" * 2000)) == 431
 
 
+def test_new_master_takes_over_from_the_old(start: Start) -> None:
+    """SIGUSR2: the way to a new Gunicorn or Python without closing the port."""
+    gunicorn = start()
+    (old_worker,) = gunicorn.worker_pids()
+    gunicorn.send(signal.SIGUSR2)
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 2)
+    (new_master,) = gunicorn.worker_pids() - {old_worker}
+    gunicorn.send(signal.SIGTERM)
+    try:
+        assert gunicorn.ended() == 0
+        assert gunicorn.serving()
+    finally:
+        os.kill(new_master, signal.SIGTERM)
+    gunicorn.until(lambda: len(gunicorn.events("ended")) == 2)
+
+
+def test_workers_may_have_a_socket_each(start: Start) -> None:
+    gunicorn = start(2, REUSE_PORT="1")
+    for pid in gunicorn.worker_pids():
+        links = psutil.Process(pid).net_connections("tcp")
+        assert [link.laddr.port for link in links if link.status == psutil.CONN_LISTEN] == [gunicorn.port]
+    assert psutil.Process(gunicorn.process.pid).net_connections("tcp") == []
+    gunicorn.reload()
+    assert gunicorn.serving()
+
+
 def test_crash_loop_slows_down_and_says_why(start: Start) -> None:
     gunicorn = start(WORKER_TIMEOUT_S="8")
     gunicorn.mischief("crash")
