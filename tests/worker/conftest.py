@@ -93,12 +93,16 @@ class Gunicorn:
         return self.process.wait(timeout_s)
 
     def kill(self) -> None:
-        workers = self.worker_pids()
+        """Also workers that a failed test has left without their master."""
+        workers = [
+            psutil.Process(pid) for pid in {*self.worker_pids(), *self.events("started")} if psutil.pid_exists(pid)
+        ]
         self.process.kill()
         self.process.wait()
-        for pid in workers:
+        for worker in workers:
             with suppress(psutil.NoSuchProcess):
-                psutil.Process(pid).kill()
+                if str(self.folder) in worker.environ().get("EVENTS", ""):
+                    worker.kill()
 
 
 Start = Callable[..., Gunicorn]
