@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix migrate reload lock clean environment development
+.PHONY: help run test lint fix migrate reload lock deploy clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,11 +14,12 @@ run: environment ## Serve on 127.0.0.1:8000 (HOST, PORT), with Postgres and Valk
 test: development ## Run the tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: development ## Check style, types and who imports whom
+lint: development ## Check style, types, who imports whom, and what is deployed
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@sh deploy/lint.sh $(BIN)
 
 fix: development ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix
@@ -36,6 +37,10 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/local.txt
 	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
+
+deploy: ## Replace the running api containers by a new image, one at a time; roll back what never gets ready
+	@docker compose build api
+	@$(PYTHON) deploy/rollout.py
 
 clean: ## Remove what the tools made; the data in .local stays
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .grimp_cache .import_linter_cache .coverage reports build dist

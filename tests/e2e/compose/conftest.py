@@ -1,0 +1,51 @@
+"""One image and one running stack for all of these tests. Without a Docker engine they are skipped, and say so."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.process import free_port
+from tests.e2e.compose.stack import Stack, copy_of_the_repository
+
+ENGINE_S = 20
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    mine = [item for item in items if here in item.path.parents]
+    for item in mine:
+        item.add_marker(pytest.mark.timeout(400))
+        item.add_marker(pytest.mark.docker)
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    try:
+        subprocess.run(["docker", "info"], check=True, capture_output=True, timeout=ENGINE_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = f"no Docker engine answers, so nothing of Compose was run: {error}"
+        if os.environ.get("BRIGADE_E2E"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def clone(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_the_repository(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="session")
+def stack(clone: Path) -> Iterator[Stack]:
+    """Up, from nothing, as the one command would do it."""
+    stack = Stack(clone, project="brigade-e2e", port=free_port(), network="172.30.65", LOCUST_PORT=str(free_port()))
+    stack.down()
+    try:
+        stack.up("--build")
+        yield stack
+    finally:
+        sys.stdout.write(stack.compose("logs", "--no-color", "--tail", "100").stdout)
+        stack.down()
