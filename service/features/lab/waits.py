@@ -45,11 +45,17 @@ async def wait_for_http(task: Task, request: Request) -> None:
 
 
 async def wait_for_file(task: Task, _: Request) -> None:
-    """A file whose content comes late, as from a slow disk: a pipe, read in a thread as every file is."""
+    await anyio.to_thread.run_sync(_read_late_file, task.ms / 1000, asyncio.get_running_loop())
+
+
+def _read_late_file(late_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    """A file whose content comes late, as from a slow disk: a pipe. Opened and closed by the thread that reads it, as
+    closing it anywhere else would wait for the read, and on the loop for ever.
+    """
     reader, writer = os.pipe()
-    asyncio.get_running_loop().call_later(task.ms / 1000, os.close, writer)
-    with os.fdopen(reader, "rb") as file:
-        await anyio.to_thread.run_sync(file.read)
+    loop.call_soon_threadsafe(loop.call_later, late_s, os.close, writer)
+    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.read()
 
 
 Kind = Literal["db", "cache", "http", "file"]
