@@ -48,7 +48,7 @@ FROM run AS locust
 COPY --from=locust-packages /venv /venv
 COPY loadtests/ loadtests/
 EXPOSE 8089
-ENTRYPOINT ["locust", "--locustfile", "loadtests/"]
+ENTRYPOINT ["locust", "--locustfile", "loadtests/scenarios/"]
 CMD ["--class-picker"]
 
 

@@ -3,13 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix migrate reload lock deploy clean environment development
+.PHONY: help run locust prove test lint fix migrate reload lock deploy clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: environment ## Serve on 127.0.0.1:8000 (HOST, PORT), with Postgres and Valkey of its own
 	@exec $(BIN)/python -m local run
+
+locust: development ## Put load on it by hand: the service, and Locust's web UI on 127.0.0.1:8089
+	@exec $(BIN)/python -m loadtests $(ARGS)
+
+prove: development ## Prove by measurement what this template claims; ARGS=--quick for a minute of it
+	@exec $(BIN)/python -m loadtests.prove $(ARGS)
 
 test: development ## Run the tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)

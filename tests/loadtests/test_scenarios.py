@@ -1,0 +1,78 @@
+"""Every scenario runs against a real service, headless, and its verdict is Locust's exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartService
+from tests.loadtests.conftest import ROOT, SCENARIOS
+
+QUICKLY = ["--headless", "--users", "8", "--spawn-rate", "50", "--run-time", "3", "--stop-timeout", "5"]
+
+
+def run_locust(host: str, *arguments: str | Path, files: str = "links.py") -> subprocess.CompletedProcess[str]:
+    paths = ",".join(str(SCENARIOS / name) for name in files.split(","))
+    command = [sys.executable, "-m", "locust", "-f", paths, "--host", host, *QUICKLY, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+
+
+@pytest.mark.parametrize(
+    ("files", "asked"),
+    [
+        ("awaiting.py", {"/lab/sleep/awaited"}),
+        ("blocking.py", {"/lab/sleep/blocking", "ping"}),
+        ("cpu.py", {"/lab/cpu/in-lane", "/links/{code}/qr", "/links", "ping"}),
+        ("connections.py", {"/livez"}),
+        ("links.py", {"/r/{code}", "/links"}),
+        ("connections.py,shapes/steps.py", {"/livez"}),
+        ("connections.py,shapes/spike.py", {"/livez"}),
+        ("connections.py,shapes/soak.py", {"/livez"}),
+    ],
+)
+def test_scenario_succeeds_against_a_real_service(
+    start_service: StartService, tmp_path: Path, files: str, asked: set[str]
+) -> None:
+    service = start_service(1)
+    done = run_locust(service.url, "--ms", "20", "--json-file", tmp_path / "run", files=files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    entries = json.loads((tmp_path / "run.json").read_text())
+    assert asked <= {entry["name"] for entry in entries}
+    assert sum(entry["num_failures"] for entry in entries) == 0
+
+
+def test_links_are_made_of_the_urls_of_a_file(start_service: StartService, tmp_path: Path) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("ftp://ftp.gnu.org/refused\nhttps://www.gnu.org/software/bash/\n")
+    service = start_service(1)
+    done = run_locust(service.url, "--urls", urls, "--links-each", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_links_are_made_with_a_key_where_one_is_asked_for(start_service: StartService) -> None:
+    service = start_service(1, API_KEYS="test:secret")
+    assert run_locust(service.url, "--api-key", "secret").returncode == 0
+    assert run_locust(service.url).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--max-tail-ms", "0.001"], "The p99 is"),
+        (["--min-rate", "1000000"], "requests a second were done"),
+    ],
+)
+def test_threshold_that_is_missed_sets_the_exit_code(
+    start_service: StartService, arguments: list[str], sentence: str
+) -> None:
+    done = run_locust(start_service(1).url, *arguments, files="connections.py")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
+def test_threshold_of_failures_counts_a_service_that_is_away() -> None:
+    done = run_locust("http://127.0.0.1:9", files="connections.py")
+    assert done.returncode == 1
+    assert "100.0% of the requests failed" in done.stderr
