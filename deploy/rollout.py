@@ -86,7 +86,7 @@ def main() -> None:
         migrate()
         for container in new:
             replace(container)
-        sys.exit(f"Rolled back, and the service runs as it did before: {reason or 'interrupted'}")
+        sys.exit(f"Rolled back, and the service runs as it did before: {str(reason) or 'interrupted'}")
 
 
 main()

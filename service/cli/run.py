@@ -12,10 +12,11 @@ from pathlib import Path
 
 from service.cli import CommandError
 from service.cli.schema import pending, read_heads, read_scripts
-from service.cli.servers import PostgresFacts, ask_postgres, ask_redis, session
+from service.cli.servers import PostgresFacts, ask_postgres, session, with_redis
 from service.cli.sizing import make_plan
-from service.settings import Settings, load_settings
-from service.sizing import as_table
+from service.copies import sign
+from service.settings import ConfigurationError, Settings, load_settings
+from service.sizing import GENERATIONS, as_table
 
 GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
 
@@ -85,5 +86,18 @@ async def _check_servers(settings: Settings) -> PostgresFacts:
     if lacking:
         names = ", ".join(script.revision for script in lacking)
         raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
-    await ask_redis(settings.redis_url, name="service.run")
+    check_copies(settings, await with_redis(sign, settings.redis_url, name="service.run"))
     return facts
+
+
+def check_copies(settings: Settings, copies: int) -> None:
+    """Each copy has sized its connections by REPLICAS, and left room for as many again: for those that replace them.
+
+    Raises:
+        ConfigurationError: there are more, so that together they may ask Postgres for more than it has.
+    """
+    if copies > settings.replicas * GENERATIONS:
+        raise ConfigurationError(
+            f"REPLICAS is {settings.replicas}, and {copies} copies of the service use this Redis and Postgres: "
+            f"set REPLICAS to {copies}, by which each sizes its share of the connections."
+        )

@@ -102,11 +102,25 @@ async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PAT
 
     Raises: as `session`.
     """
+
+    async def ask(client: redis.Redis) -> dict[str, Any]:
+        try:
+            return dict(await client.info())
+        except ResponseError:
+            return {}
+
+    return await with_redis(ask, url, name=name, patience_s=patience_s)
+
+
+async def with_redis(
+    ask: Callable[[redis.Redis], Awaitable[T]], url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S
+) -> T:
+    """Raises: as `session`."""
     if url is None:
         raise ConfigurationError("REDIS_URL is not set: give it a Redis or Valkey, redis://host:port/0.")
     dsn = url.get_secret_value()
 
-    async def attempt() -> dict[str, Any]:
+    async def attempt() -> T:
         async with redis.Redis.from_url(
             dsn,
             client_name=name,
@@ -115,10 +129,7 @@ async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PAT
             retry=Retry(NoBackoff(), 0),
         ) as client:
             await client.ping()
-            try:
-                return dict(await client.info())
-            except ResponseError:
-                return {}
+            return await ask(client)
 
     return await _patiently(attempt, server=f"REDIS_URL: Redis{_place(dsn)}", patience_s=patience_s)
 

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, TypeAdapter
 
+from service import copies
 from service.errors import CacheUnavailable
 from service.lifecycle import lifecycle
 from service.resources import Resources
@@ -95,6 +96,7 @@ class Registry:
                 pipe.set(self._key, state, px=FORGET_AFTER_MS)
                 pipe.sadd(INDEX, self._key)
                 await pipe.execute()
+            await copies.sign(redis)
 
         await self.resources.cache.run(write)
 

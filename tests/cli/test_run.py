@@ -3,9 +3,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import asyncpg
 import psutil
 import pytest
+from redis.asyncio import Redis
 
 from tests.cli.conftest import Run, add_migration
 from tests.conftest import StartService
@@ -85,6 +87,18 @@ def test_budget_over_what_the_server_has_is_refused(
     backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port}
     refused(run("run", **backends, DB_CONNECTION_BUDGET=10_000), "DB_CONNECTION_BUDGET", "max_connections")
     refused(run("run", **backends, WEB_CONCURRENCY=1000), "WEB_CONCURRENCY", "max_connections")
+
+
+@pytest.mark.anyio
+async def test_more_copies_than_replicas_are_refused(
+    run: Run, database_url: str, redis_url: str, redis: "Redis", free_port: int
+) -> None:
+    """Twice as many are let in, as an update runs old and new together."""
+    seconds, _ = await redis.time()
+    await redis.zadd("{workers}:copies", {"one": seconds, "another": seconds, "one-long-gone": seconds - 60})
+    backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port}
+    done = await anyio.to_thread.run_sync(lambda: run("run", **backends))
+    refused(done, "REPLICAS is 1", "3 copies", "set REPLICAS to 3")
 
 
 @pytest.mark.anyio

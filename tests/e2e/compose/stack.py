@@ -47,7 +47,7 @@ class Stack:
         return self.run("docker", "compose", *arguments, check=check, **env)
 
     def up(self, *arguments: str, **env: str) -> None:
-        self.compose("up", "--detach", "--wait", *arguments, **env)
+        self.compose("up", "--detach", "--wait", *arguments, check=True, **env)
 
     def down(self) -> None:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")

@@ -43,6 +43,13 @@ def test_proxy_balances_replicas_and_takes_the_work_of_a_killed_one_to_the_other
     two_replicas.up()
 
 
+def test_more_copies_than_replicas_are_refused_in_a_sentence(two_replicas: Stack) -> None:
+    refused = two_replicas.compose("run", "--rm", "--no-TTY", "--no-deps", "api", check=False, REPLICAS="1")
+    assert refused.returncode != 0
+    assert "REPLICAS is 1, and 3 copies" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_rollout_replaces_every_container_and_loses_no_request(two_replicas: Stack) -> None:
     before = set(two_replicas.containers("api"))
     two_replicas.compose("build", "api", REVISION="next")
