@@ -1,11 +1,12 @@
 """The feature inside this process, on real servers: what a worker has, without the worker."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +17,27 @@ from service.resources import Resources, open_resources
 from service.settings import Settings
 from service.sizing import make_plan, read_limits
 
+MAY_BLOCK = [
+    # At start and stop, when there is nobody to wait.
+    ("service/limits.py", "read_limits"),
+    ("service/logs.py", "written_by_thread"),
+    ("service/watchdog.py", "stop"),
+    # The libraries look for files of their own when they open a connection: a few stats, once each.
+    ("asyncpg/connect_utils.py", "_parse_connect_arguments"),
+    ("redis/asyncio/connection.py", "make_connection"),
+]
+
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """A blocking call of ours inside the event loop is an error."""
+    with blockbuster_ctx("service") as watch:
+        for function in watch.functions.values():
+            for file, caller in MAY_BLOCK:
+                function.can_block_in(file, caller)
+        yield watch
 
 
 @pytest.fixture

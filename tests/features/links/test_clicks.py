@@ -81,6 +81,7 @@ async def test_a_worker_takes_over_from_one_that_died(resources: Resources, data
     dead = await Clicks(resources).__aenter__()
     async with killed(dead):
         dead.count(link_id)
+        await asyncio.to_thread(dead.journal.prepare)
         dead.journal.seal()
         dead.count(link_id)
         async with Clicks(resources) as alive:
@@ -97,6 +98,7 @@ async def test_a_batch_that_redis_had_when_its_worker_died_is_not_added_again(
     dead = await Clicks(resources).__aenter__()
     async with killed(dead):
         dead.count(link_id)
+        await asyncio.to_thread(dead.journal.prepare)
         dead.journal.seal()
         batch = dead.journal.sealed[0]
         await cache.add_clicks(resources.cache, journal=dead.journal.id, sequence=batch.sequence, clicks=batch.clicks())

@@ -1,0 +1,32 @@
+"""What the schema promises of links, asked by somebody who holds a key and has only read the schema."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import StartService
+
+# A schema cannot say "in the future": a time that has passed fits it, and is refused.
+CONFIG = """
+[[operations]]
+include-name = "POST /links"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 409, 422]
+"""
+
+
+def test_links_answer_within_their_schema(start_service: StartService, tmp_path: Path) -> None:
+    service = start_service(workers=2, CPU_LANE_QUEUE=200, API_KEYS="tester:secret")
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG)
+    command = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={config}", "run"]
+    options = ["--include-tag=links", "--max-examples=60", "--header=Authorization: Bearer secret"]
+    done = subprocess.run(
+        [*command, f"{service.url}/openapi.json", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "6 selected" in done.stdout
