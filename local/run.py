@@ -81,9 +81,10 @@ def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
 
 
 def _watch(service: subprocess.Popen[bytes], servers: list[Server], started: float) -> int:
-    parent, announced = os.getppid(), False
+    parent, at_terminal, announced = os.getppid(), os.isatty(0), False
     while (code := service.poll()) is None:
-        if os.getppid() != parent:  # make was killed; nobody is left to press Ctrl-C
+        # make was killed, or was told that the terminal was and kept it to itself: nobody is left to press Ctrl-C.
+        if os.getppid() != parent or (at_terminal and not os.isatty(0)):
             return 0
         for server in servers:
             if not server.running:

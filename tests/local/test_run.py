@@ -71,6 +71,15 @@ def test_run_ends_everything_when_its_parent_is_killed(clone: Clone) -> None:
     clone.wait_until_empty()
 
 
+def test_run_ends_everything_when_its_terminal_is_killed(clone: Clone) -> None:
+    """Only the first process of the session hears of that, and where it is make, make tells nobody."""
+    like_make = f"trap : HUP; {sys.executable} -m local run; exit"
+    terminal = clone.start(sys.executable, "-c", f"import pty; pty.spawn(['sh', '-c', {like_make!r}])")
+    terminal.wait_ready()
+    terminal.end(signal.SIGKILL)
+    clone.wait_until_empty()
+
+
 def test_run_leaves_nothing_when_killed_and_starts_again(clone: Clone) -> None:
     run = clone.supervise()
     run.wait_ready()
