@@ -24,9 +24,13 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
+# Before prometheus_client is imported, which decides by it. A folder for each master: they may share STATE_DIR, not this.
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.state_dir.resolve() / "metrics" / f"{settings.port}"))
+
 wsgi_app = "service.main:create_app()"
 worker_class = "service.worker.Worker"
-bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+host = f"[{settings.host}]" if ":" in settings.host else settings.host
+bind = [f"{host}:{port}" for port in (settings.port, settings.ops_port) if port]
 reuse_port = settings.reuse_port
 workers = plan.workers
 timeout = math.ceil(settings.worker_timeout_s)
@@ -48,5 +52,5 @@ def when_ready(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    if worker.reaped():
+    if worker.reaped(living={server.pid, *server.WORKERS}):
         server.num_workers = max(server.cfg.workers, server.num_workers - 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.applications import Starlette
 
@@ -80,6 +80,12 @@ async def require_key(
 
 
 KeyId = Annotated[str | None, Depends(require_key)]
+
+
+async def on_ops_side(request: Request, settings: SettingsDep) -> None:
+    """For a router that `OPS_PUBLIC` may keep off the public port, where its paths then are as any that do not exist."""
+    if not settings.ops_public and request.scope["server"][1] != settings.ops_port:
+        raise HTTPException(404)
 
 
 def on_cpu_lane(job: Callable[..., Any]) -> Callable[..., Any]:

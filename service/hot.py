@@ -3,15 +3,12 @@
 For paths of the form `/prefix/{name}` only, and only where a measurement asks for it (docs/hot-path.md).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from service.errors import render
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,20 +66,13 @@ class HotPaths:
         self.app = app
         self.routes = {route.hot_prefix: route for route in routes if isinstance(route, HotRoute)}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Not a coroutine itself: what is awaited is the route."""
         if scope["type"] == "http":
             prefix, _, last = scope["path"].rpartition("/")
             route = self.routes.get(prefix)
             if route is not None and last and scope["method"] in route.hot_methods:
                 scope["route"] = route
                 scope["path_params"] = {route.parameter: last}
-                await self._serve(route, scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-    @staticmethod
-    async def _serve(route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await route.served_by(scope, receive, send)
-        except HTTPException as error:
-            await render(error)(scope, receive, send)
+                return route.served_by(scope, receive, send)
+        return self.app(scope, receive, send)

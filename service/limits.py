@@ -37,6 +37,16 @@ def read_limits(root: Path = Path("/"), *, affinity: int | None = None) -> Limit
     return Limits(fewest, cpus_source, smallest, memory_source)
 
 
+def read_throttling(root: Path = Path("/")) -> tuple[int, int, float]:
+    """Periods, periods throttled and seconds throttled of the innermost cgroup that counts them."""
+    for folder in _cgroup_folders(root):
+        counts = dict(re.findall(r"^(\w+) (\d{1,20})$", _read(folder / "cpu.stat"), re.MULTILINE))
+        if "nr_throttled" in counts:
+            seconds = int(counts.get("throttled_usec", 0)) / 1e6 + int(counts.get("throttled_time", 0)) / 1e9
+            return int(counts["nr_periods"]), int(counts["nr_throttled"]), seconds
+    return 0, 0, 0.0
+
+
 def _affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

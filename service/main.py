@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 
 from fastapi import APIRouter, FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import errors, logs, ops
+from service import __version__, errors, logs, ops
 from service.guards import Guards
 from service.hot import HotPaths
 from service.metrics import WorkerStats
@@ -25,13 +25,22 @@ class Service(FastAPI):
     """FastAPI, with the layers of the house around its own stack: Observe > HotPaths > Guards > FastAPI."""
 
     def __init__(self, settings: Settings, routers: list[APIRouter]) -> None:
-        super().__init__(title="Brigade", version="0.1.0", lifespan=_core)
+        super().__init__(title="Brigade", version=__version__, lifespan=_core)
         self.settings = settings
         self.stats = WorkerStats()
+        self.telemetry = True
         errors.install(self)
         for router in routers:
             self.include_router(router)
         self.hot_routes = [route for router in routers for route in router.routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI asks OpenTelemetry about every request, a tenth of a redirect; the start has the answer for all."""
+        if self.telemetry or scope["type"] != "http" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+        else:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         settings = self.settings
@@ -60,4 +69,5 @@ async def _core(app: FastAPI) -> AsyncIterator[None]:
     with logs.written_by_thread():
         async with open_resources(app.settings, plan, app.stats) as resources:
             app.state.resources = resources
+            app.telemetry = app._native_telemetry.enabled()
             yield

@@ -7,13 +7,18 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
+from collections.abc import Awaitable
+from functools import partial
 from types import FrameType
 from typing import NamedTuple
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import problem_response
+from service import metrics
+from service.errors import problem_response, render
+from service.hot import before_answer
 from service.logs import request_id
 from service.metrics import WorkerStats
 
@@ -42,21 +47,26 @@ class Observe:
             return await self.app(scope, receive, send)
         started_s = time.perf_counter()
         status = 0
-        identifier = _given_id(scope) or f"{random.getrandbits(128):032x}".encode()
+        identifier = _given_id(scope) or random.randbytes(16).hex().encode()  # noqa: S311
         request_id.set(identifier.decode())
         headers = [(b"x-request-id", identifier), *self.headers]
 
-        async def send_observed(message: Message) -> None:
+        def send_observed(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                before_answer(scope, partial(self.stats.of_route(scope).count, status))
                 message["headers"] = [*message.get("headers", ()), *headers]
-            await send(message)
+            return send(message)
 
         self.stats.in_flight += 1
         app = self.app if self.stats.trace is None else self.stats.trace(self.app)
         try:
             await app(scope, receive, send_observed)
+        except HTTPException as problem:  # a hot route's; what FastAPI's own routes raise has been answered
+            if status:
+                raise
+            await render(problem)(scope, receive, send_observed)
         except Exception:
             log.exception("unhandled error", method=scope["method"], path=scope["path"])
             if status:
@@ -67,8 +77,13 @@ class Observe:
         finally:
             self.stats.in_flight -= 1
             self.stats.requests_total += 1
+            duration_s = time.perf_counter() - started_s
+            if status:
+                self.stats.of_route(scope).durations.add(duration_s)
+            else:
+                metrics.abandoned.total += 1
             if status >= 500 or (random.random() < self.sample and scope["path"] not in _UNLOGGED):  # noqa: S311
-                self._log(scope, status, time.perf_counter() - started_s)
+                self._log(scope, status, duration_s)
 
     @staticmethod
     def _log(scope: Scope, status: int, duration_s: float) -> None:

@@ -39,13 +39,14 @@ class _Outlet:
 
     def before_answer(self, call: Callable[[], None]) -> None:
         """`call` right before the next write, which uvloop hands to the kernel at once: a process that is killed has
-        done both or neither, but for the microsecond between them.
+        done both or neither, but for the microsecond between them. Of several calls the last comes first.
         """
+        then = self.write
 
-        def write(data: bytes | bytearray | memoryview) -> None:
+        def write(data: bytes) -> None:
             self.write = self._write
             call()
-            self._write(data)
+            then(data)
 
         self.write = write
 

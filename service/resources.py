@@ -5,6 +5,7 @@ In order, and closed in reverse, by one exit stack. Nothing is opened at import,
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from service.breaker import Breaker
 from service.errors import CacheUnavailable, DatabaseUnavailable
 from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
-from service.metrics import WorkerStats
+from service.metrics import WorkerStats, postgres, redis_calls, redis_failures
 from service.settings import ConfigurationError, Settings
 from service.sizing import Plan
 
@@ -61,10 +62,17 @@ async def acquire(pool: Pool) -> AsyncIterator[Connection]:
     Raises:
         DatabaseUnavailable: no connection came free, or the server went away while it was in use.
     """
+    stats, began_s = postgres, time.perf_counter()
+    stats.waiting += 1
     try:
         connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        stats.up = True
     except DATABASE_FAILURES as error:
+        stats.failed(exhausted=isinstance(error, TimeoutError) and pool.get_size() == pool.get_max_size())
         raise DatabaseUnavailable(_reason(error)) from error
+    finally:
+        stats.waiting -= 1
+        stats.acquired.add(time.perf_counter() - began_s)
     try:
         yield connection
     except DATABASE_FAILURES as error:
@@ -94,11 +102,15 @@ class Cache:
         """
         if not self.breaker.allows():
             raise CacheUnavailable("Redis did not answer lately.")
+        began_s = time.perf_counter()
         try:
             result = await call(self.redis)
         except CACHE_FAILURES as error:
             self.breaker.failed()
+            redis_failures.total += 1
             raise CacheUnavailable("Redis does not answer.") from error
+        finally:
+            redis_calls.add(time.perf_counter() - began_s)
         self.breaker.succeeded()
         return result
 

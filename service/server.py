@@ -18,6 +18,7 @@ from types import FrameType
 import uvicorn
 
 from service.lifecycle import State, lifecycle, roster
+from service.ops_port import OpsPort
 from service.protocol import Protocol
 from service.settings import Settings
 
@@ -46,6 +47,7 @@ class Server(uvicorn.Server):
         self._age = age
         self._master = master
         self._notify = notify
+        self.ops_port = OpsPort(self._take)
         self._signals: set[int] = set()
         self._told_at: float | None = None
         self._waits = self._hurry = False
@@ -53,6 +55,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._main = asyncio.current_task()
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self.ops_port.start()
         roster[self._age] = State.READY
         self._heart = asyncio.create_task(self._beat(), name="heartbeat")
 
@@ -128,14 +132,7 @@ class Server(uvicorn.Server):
 
     async def _stop_accepting(self, sockets: Sequence[socket.socket]) -> None:
         """Take what the kernel has already connected, then close: the last to close would reset those connections."""
-        loop = asyncio.get_running_loop()
-        protocol = functools.partial(
-            self.config.http_protocol_class,  # type: ignore[call-arg]
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-            _loop=loop,
-        )
+        self.ops_port.stop()
         queues = [socket.socket(fileno=os.dup(listener.fileno())) for listener in sockets]
         for server in self.servers:
             server.close()
@@ -145,7 +142,21 @@ class Server(uvicorn.Server):
                 for _ in range(self.config.backlog):
                     connection, _ = queue.accept()
                     connection.setblocking(False)
-                    await loop.connect_accepted_socket(protocol, connection, ssl=self.config.ssl)
+                    await self._connect(connection)
+
+    def _take(self, connection: socket.socket) -> None:
+        """From another thread."""
+        asyncio.run_coroutine_threadsafe(self._connect(connection), self._loop)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        protocol = functools.partial(
+            self.config.http_protocol_class,  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=self._loop,
+        )
+        await self._loop.connect_accepted_socket(protocol, connection, ssl=self.config.ssl)
 
     async def _cut(self) -> None:
         state = self.server_state

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     """How many copies of this service share the Postgres server."""
     reuse_port: bool = False
     """Give each worker a listening socket of its own (SO_REUSEPORT)."""
+    ops_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Another port, for operators: everything of PORT, and /metrics even while every event loop is blocked."""
+    ops_public: bool = True
+    """Serve /metrics, /workers and /lab on PORT too; off, they are on OPS_PORT alone."""
 
     database_url: SecretStr | None = None
     """Postgres, as postgresql://user:password@host:port/database."""
@@ -177,6 +181,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"REQUEST_TIMEOUT_S ({self.request_timeout_s:g}) must be at least {DRAIN_MARGIN_S:g} s less than "
                 f"GRACEFUL_TIMEOUT_S ({self.graceful_timeout_s:g}), so that a stopping worker can finish its requests"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ops_are_somewhere(self) -> "Settings":
+        if self.ops_port == self.port:
+            raise ValueError(f"OPS_PORT and PORT are both {self.port}: give OPS_PORT another")
+        if self.ops_port is None and not self.ops_public:
+            raise ValueError(
+                "OPS_PUBLIC is off and OPS_PORT is not set: nobody could ask for /metrics, so set OPS_PORT"
             )
         return self
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from uvicorn_worker import UvicornWorker
 
 from service.lifecycle import State, roster
+from service.scrape import count_exit, fold, wipe
 from service.server import Server
 from service.settings import load_settings
 
@@ -32,6 +33,8 @@ MOST_FILES = 65_536
 """A connection is a file, and many systems start a process with 1,024."""
 
 RELOAD_CHECK_S = 10
+
+CAUSES = {State.STARTING: "failed start", State.TOLD: "told", State.RELIEVED: "max requests"}
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -92,15 +95,23 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        server = Server(self.config, load_settings(), age=self.age, master=self.ppid, notify=self.notify)
-        signal.signal(signal.SIGQUIT, server.handle_exit)
         # Not Gunicorn's wrappers: uvloop would close them a second time, and they would complain.
-        await server.serve(sockets=[listener.sock for listener in self.sockets])
+        sockets, settings = [listener.sock for listener in self.sockets], load_settings()
+        public = [each for each in sockets if each.getsockname()[1] != settings.ops_port]
+        server = Server(self.config, settings, age=self.age, master=self.ppid, notify=self.notify)
+        server.ops_port.listeners = [each for each in sockets if each not in public]
+        signal.signal(signal.SIGQUIT, server.handle_exit)
+        await server.serve(sockets=public)
 
-    def reaped(self) -> bool:
+    def reaped(self, *, living: set[int]) -> bool:
         """For `child_exit`, in the master. Whether there is a worker too many now, as this one had asked for another."""
         state, now = roster[self.age], time.monotonic()
         roster[self.age] = State.GONE
+        try:
+            count_exit("timeout" if self.aborted else CAUSES.get(state, "died"))
+            fold(living=living)
+        except Exception:  # a full disk, say: the next death folds the files of both
+            self.log.exception("The metrics of worker %d stay in files of their own.", self.pid)
         if state in {State.STARTING, State.READY} and now < self._forked_at + EARLY_S:
             self._early_deaths.append(now)
         return state is State.RELIEVED
@@ -108,6 +119,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     @staticmethod
     def attach(arbiter: Any, *, delay_s: float = 0.0) -> None:
         """For `when_ready`, in the master: Gunicorn has a hook neither before a stop nor before a reload."""
+        wipe()
         stop, reload = arbiter.stop, arbiter.handle_hup
 
         def announced_stop(graceful: bool = True) -> None:

@@ -16,6 +16,7 @@ class RunningService:
     def __init__(self, process: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
         self._process = process
         self._log = log
+        self.home = log.parent
         self.pid = process.pid
         self.port = port
         self.url = f"http://127.0.0.1:{port}"

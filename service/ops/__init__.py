@@ -1,5 +1,7 @@
 """What operators and machines ask: is it alive, is it ready, who is working. No route here may wait for a backend unbounded."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,15 +10,31 @@ from fastapi import APIRouter, FastAPI
 
 from service.deps import resources_of
 from service.ops import routes
+from service.ops.publisher import Publisher
 from service.ops.readiness import Readiness
 from service.ops.registry import Registry
+
+CHECK_EVERY_S = 5.0
+"""Nobody may ask a service without traffic and without a proxy, and its metrics still say whether Postgres is up."""
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     resources = resources_of(app)
+    readiness = Readiness(resources)
     async with Registry(resources) as registry:
-        yield {"registry": registry, "readiness": Readiness(resources)}
+        with Publisher(resources):
+            checks = asyncio.create_task(_check_for_ever(readiness), name="readiness")
+            yield {"registry": registry, "readiness": readiness}
+            checks.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await checks
+
+
+async def _check_for_ever(readiness: Readiness) -> None:
+    while True:
+        await readiness.report()
+        await asyncio.sleep(CHECK_EVERY_S)
 
 
 router = APIRouter(tags=["ops"], lifespan=_lifespan)

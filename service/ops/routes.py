@@ -2,14 +2,17 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from service.deps import AllResources
+from service.deps import AllResources, on_ops_side
 from service.ops.readiness import Readiness, ReadinessReport
 from service.ops.registry import Registry, WorkerState
+from service.scrape import CONTENT_TYPE_LATEST, scrape
 
 router = APIRouter()
+ops_side = [Depends(on_ops_side)]
 
 
 class Alive(BaseModel):
@@ -38,7 +41,13 @@ async def read_readiness(request: Request, response: Response) -> ReadinessRepor
     return report
 
 
-@router.get("/workers")
+@router.get("/metrics", response_class=Response, dependencies=ops_side)
+async def read_metrics() -> Response:
+    """What all workers of this replica have counted, for Prometheus. On `OPS_PORT` it needs no event loop."""
+    return Response(await anyio.to_thread.run_sync(scrape), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.get("/workers", dependencies=ops_side)
 async def read_workers(request: Request, resources: AllResources) -> Workers:
     """The plan, and every live worker of every replica. `complete` is false while Redis, where they meet, is away."""
     registry: Registry = request.state.registry

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
-from service.deps import resources_of
+from service.deps import on_ops_side, resources_of
 from service.features.lab import live, routes, work
 from service.features.lab.cache import LabCache
 from service.features.lab.deps import Lab
@@ -33,6 +33,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             await feed
 
 
-router = APIRouter(tags=["lab"], lifespan=_lifespan)
+router = APIRouter(tags=["lab"], lifespan=_lifespan, dependencies=[Depends(on_ops_side)])
 router.include_router(live.router)
 router.include_router(routes.router)
