@@ -94,12 +94,13 @@ def test_postgres_starts_over_where_its_creation_was_cut_short(tmp_path: Path) -
         assert server.running
 
 
-def test_postgres_takes_no_other_process_for_itself(tmp_path: Path) -> None:
-    """A stale pid file names a process that lives, as it may after a reboot or in a container."""
+async def test_postgres_takes_no_other_process_for_itself(postgres: Postgres, tmp_path: Path) -> None:
+    """A stale pid file may name a process that lives, as after a reboot or in a container."""
     with Postgres(tmp_path, settings=FAST) as server:
         server.kill()
         pid_file = tmp_path / "cluster" / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
-        pid_file.write_text("\n".join(["1", *lines[1:]]) + "\n")
+        pid_file.write_text("\n".join([str(postgres.pid), *lines[1:]]) + "\n")
         server.start()
-        assert server.running
+        connection = await asyncpg.connect(server.url)
+        await connection.close()
