@@ -41,7 +41,14 @@ def clone(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stack(clone: Path) -> Iterator[Stack]:
     """Up, from nothing, as the one command would do it."""
-    stack = Stack(clone, project="brigade-e2e", port=free_port(), network="172.30.65", LOCUST_PORT=str(free_port()))
+    stack = Stack(
+        clone,
+        project="brigade-e2e",
+        port=free_port(),
+        network="172.30.65",
+        LOCUST_PORT=str(free_port()),
+        PROMETHEUS_PORT=str(free_port()),
+    )
     stack.down()
     try:
         stack.up("--build")
