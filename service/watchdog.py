@@ -3,8 +3,10 @@
 It reads stacks and clocks and writes a log line; it never stops or mends anything.
 """
 
+import contextlib
 import itertools
 import operator
+import os
 import queue
 import sys
 import threading
@@ -12,7 +14,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import CodeType
 from typing import Literal, NamedTuple
 
@@ -81,11 +82,13 @@ class Watchdog:
         self.incidents_total: Counter[Cause] = Counter()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._schedstat: int | None = None
 
     def start(self, *, loop_code: CodeType | None) -> None:
         """From the thread of the loop."""
         self._loop_thread, self._loop_code = threading.get_ident(), loop_code
-        self._schedstat = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        with contextlib.suppress(OSError):  # not Linux
+            self._schedstat = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -93,6 +96,8 @@ class Watchdog:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
+        if self._schedstat is not None:
+            os.close(self._schedstat)
 
     def _watch(self) -> None:
         before = self._clocks()
@@ -119,10 +124,9 @@ class Watchdog:
 
     def _clocks(self) -> Clocks:
         process_s = time.process_time()
-        try:
-            ran_ns, delayed_ns, slices = map(int, self._schedstat.read_text().split())
-        except OSError:  # not Linux: the process's CPU time must do for the thread's
-            ran_ns, delayed_ns, slices = int(process_s * 1e9), 0, 0
+        if self._schedstat is None:  # the process's CPU time must do for the thread's
+            return Clocks(time.perf_counter(), process_s, 0, 0, process_s, self.gc_s())
+        ran_ns, delayed_ns, slices = map(int, os.pread(self._schedstat, 64, 0).split())
         return Clocks(time.perf_counter(), ran_ns / 1e9, delayed_ns / 1e9, slices, process_s, self.gc_s())
 
     def _look(self) -> Look:

@@ -7,7 +7,7 @@ export const AT_ONCE = 5; // of the six connections a browser opens to one serve
 export const MS = 200;
 const BEFORE_MS = 8000;
 
-let quietSince = 0;
+let quietSince = now() + 1000; // the first pings open connections
 
 /** When each request left this browser, by its id: the worker knows only when it came to read it. */
 export const departures = new Map();
