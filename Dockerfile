@@ -57,7 +57,8 @@ FROM run AS service
 COPY --from=code --chown=10001:10001 /state /state
 COPY --from=service-packages /venv /venv
 COPY --from=code /app /app
-ENV HOST=0.0.0.0 PORT=8000 STATE_DIR=/state
+# Replicas may share /state; the metrics of a container are its own.
+ENV HOST=0.0.0.0 PORT=8000 STATE_DIR=/state PROMETHEUS_MULTIPROC_DIR=/tmp/metrics
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \

@@ -51,7 +51,7 @@ def stack(clone: Path) -> Iterator[Stack]:
     )
     stack.down()
     try:
-        stack.up("--build")
+        stack.shell("docker compose up --detach --build --wait")
         yield stack
     finally:
         sys.stdout.write(stack.compose("logs", "--no-color", "--tail", "100").stdout)

@@ -46,6 +46,10 @@ class Stack:
     def compose(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         return self.run("docker", "compose", *arguments, check=check, **env)
 
+    def shell(self, command: str, **env: str) -> str:
+        """A command as docs/deploy.md has it."""
+        return self.run("sh", "-c", command, check=True, **env).stdout
+
     def up(self, *arguments: str, **env: str) -> None:
         self.compose("up", "--detach", "--wait", *arguments, check=True, **env)
 

@@ -33,8 +33,8 @@ def production(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     stack.url = f"https://localhost:{stack.env['HTTPS_PORT']}"
     stack.down()
     try:
-        stack.run(sys.executable, "deploy/make_secrets.py")
-        stack.up("--build")
+        stack.shell("python3 deploy/make_secrets.py")
+        stack.shell("docker compose up --detach --build --wait")
         yield stack
     finally:
         sys.stdout.write(stack.compose("logs", "--no-color", "--tail", "100").stdout)

@@ -11,7 +11,8 @@ from tests.e2e.compose.stack import Stack, eventually
 
 @pytest.fixture(scope="module")
 def profiles(stack: Stack) -> Iterator[Stack]:
-    stack.up("--build", "locust", "locust-worker", "prometheus", LOCUST_WORKERS="2")
+    stack.shell("docker compose --profile loadtest up --detach --wait", LOCUST_WORKERS="2")
+    stack.up("prometheus")
     yield stack
     stack.compose("--profile", "*", "rm", "--force", "--stop", "locust", "locust-worker", "prometheus")
 

@@ -18,8 +18,8 @@ NEVER_READY = 'FROM brigade-e2e:latest\nCMD ["python", "-c", "import time; time.
 
 @pytest.fixture(scope="module")
 def two_replicas(stack: Stack) -> Iterator[Stack]:
+    stack.shell("REPLICAS=2 docker compose up --detach --wait")
     stack.env["REPLICAS"] = "2"
-    stack.up()
     yield stack
     del stack.env["REPLICAS"]
     stack.up()
@@ -52,9 +52,8 @@ def test_more_copies_than_replicas_are_refused_in_a_sentence(two_replicas: Stack
 
 def test_rollout_replaces_every_container_and_loses_no_request(two_replicas: Stack) -> None:
     before = set(two_replicas.containers("api"))
-    two_replicas.compose("build", "api", REVISION="next")
     with Load(two_replicas.url) as load:
-        two_replicas.run(*ROLLOUT)
+        two_replicas.shell("make deploy", REVISION="next")
     after = two_replicas.containers("api")
     assert len(after) == 2
     assert not before & set(after)
@@ -78,8 +77,9 @@ def test_rollout_of_what_never_gets_ready_changes_nothing_and_loses_no_request(t
     assert load.lost == []
 
 
-def test_stop_answers_what_was_asked_before_it(two_replicas: Stack) -> None:
+def test_stop_answers_what_was_asked_before_it_and_keeps_what_was_made(two_replicas: Stack) -> None:
     """Slow requests are under way when everything is told to stop: all are answered, and everybody leaves in order."""
+    code = two_replicas.create_link().json()["code"]
     containers = [c for name in ("proxy", "api", "postgres", "redis") for c in two_replicas.containers(name)]
     with ThreadPoolExecutor(30) as pool:
         answers = pool.map(lambda _: two_replicas.get("/lab/sleep/awaited?ms=3000").status_code, range(30))
@@ -89,3 +89,6 @@ def test_stop_answers_what_was_asked_before_it(two_replicas: Stack) -> None:
         assert time.monotonic() - began < GRACE_S
         assert list(answers) == [200] * 30
     assert {two_replicas.inspect(container)["State"]["ExitCode"] for container in containers} == {0}
+    two_replicas.shell("docker compose down")
+    two_replicas.up()
+    assert two_replicas.get(f"/r/{code}").status_code == 307

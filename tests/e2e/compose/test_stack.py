@@ -9,6 +9,7 @@ from tests.e2e.compose.stack import Stack, eventually
 
 
 def test_up_is_healthy_and_says_nothing_to_worry_about(stack: Stack) -> None:
+    assert "healthy" in stack.shell("docker compose ps")
     running = [json.loads(line) for line in stack.compose("ps", "--format", "json").stdout.splitlines()]
     assert {one["Service"]: one["Health"] for one in running} == dict.fromkeys(
         ("proxy", "api", "postgres", "redis"), "healthy"
