@@ -7,6 +7,7 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from service.deps import resources_of
+from service.features.links import metrics
 from service.features.links.clicks import Clicks
 from service.features.links.resolve import Resolver
 
@@ -20,4 +21,5 @@ class State(TypedDict):
 async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     resources = resources_of(app)
     async with Clicks(resources) as clicks:
+        metrics.watch(clicks)
         yield {"resolver": Resolver(resources.pg, resources.cache), "clicks": clicks}

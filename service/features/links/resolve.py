@@ -2,14 +2,17 @@
 
 import contextlib
 import re
+import time
 
 from service.coalesce import Coalescer
 from service.errors import CacheUnavailable
+from service.features.links import metrics
 from service.features.links.cache import UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import read_links
 from service.resources import Cache, Pool
+from service.tracing import note, spent
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
 
@@ -30,12 +33,16 @@ class Resolver:
         """
         if not _is_code(code):
             raise LinkNotFound(f"{code!r} is not a code.")
+        began_s = time.perf_counter()
         try:
             target = await self._cached.get(code)
         except CacheUnavailable:
             target = None
+        note("redis", began_s, span="redis lookup")
         if target is None:
+            began_s = time.perf_counter()
             target = await self._stored.get(code)
+            note("postgres", began_s, span="postgres lookup")
         if target is None or target is UNKNOWN:
             raise LinkNotFound(f"No link has the code {code!r}.")
         if target.has_expired():
@@ -43,12 +50,23 @@ class Resolver:
         return target
 
     async def _read_cache(self, codes: list[str]) -> dict[str, Target]:
-        return await read_targets(self.cache, codes)
+        spent.set(None)  # of whoever came first, and each notes the time it waits
+        found = await read_targets(self.cache, codes)
+        metrics.batch_codes.add(len(codes))
+        metrics.hits.total += len(found)
+        metrics.misses.total += len(codes) - len(found)
+        return found
 
     async def _read_store(self, codes: list[str]) -> dict[str, Target]:
-        """Filling the cache is part of the call: who comes meanwhile joins it, and who comes later finds the code."""
-        found = {link.code: Target.of(link) for link in await read_links(self.pg, codes=codes)}
-        targets = {code: found.get(code, UNKNOWN) for code in codes}
+        """Looks in the cache once more: whoever missed there while the call before this one filled it is still coming."""
+        spent.set(None)
+        targets: dict[str, Target] = {}
         with contextlib.suppress(CacheUnavailable):
-            await fill_targets(self.cache, targets)
+            targets = await read_targets(self.cache, codes)
+        if missing := [code for code in codes if code not in targets]:
+            stored = {link.code: Target.of(link) for link in await read_links(self.pg, codes=missing)}
+            fresh = {code: stored.get(code, UNKNOWN) for code in missing}
+            targets |= fresh
+            with contextlib.suppress(CacheUnavailable):
+                await fill_targets(self.cache, fresh)
         return targets

@@ -18,18 +18,25 @@ pytestmark = pytest.mark.anyio
 URL = "http://example.com/"
 
 
+class Queries:
+    """The codes of every query that is sent; the answers wait while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read_links(self, pg: Pool, *, codes: Sequence[str]) -> list[store.Link]:
+        self.sent.append(list(codes))
+        await self.gate.wait()
+        return await store.read_links(pg, codes=codes)
+
+
 @pytest.fixture
-def queries(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The codes of every query that is sent."""
-    sent: list[list[str]] = []
-    read_links = store.read_links
-
-    async def counted(pg: Pool, *, codes: Sequence[str]) -> list[store.Link]:
-        sent.append(list(codes))
-        return await read_links(pg, codes=codes)
-
-    monkeypatch.setattr(resolve, "read_links", counted)
-    return sent
+def queries(monkeypatch: pytest.MonkeyPatch) -> Queries:
+    queries = Queries()
+    monkeypatch.setattr(resolve, "read_links", queries.read_links)
+    return queries
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def resolver(resources: Resources) -> Resolver:
     return Resolver(resources.pg, resources.cache)
 
 
-async def test_a_stampede_on_one_code_is_one_query(resolver: Resolver, queries: list[list[str]]) -> None:
+async def test_a_stampede_on_one_code_is_one_query(resolver: Resolver, queries: Queries) -> None:
     link = await store.insert_link(resolver.pg, url=URL, code="popular")
 
     async def visitor(number: int) -> int:
@@ -45,34 +52,46 @@ async def test_a_stampede_on_one_code_is_one_query(resolver: Resolver, queries: 
         return (await resolver.resolve("popular")).id
 
     assert set(await asyncio.gather(*(visitor(number) for number in range(500)))) == {link.id}
-    assert queries == [["popular"]]
+    assert queries.sent == [["popular"]]
 
 
-async def test_many_codes_of_one_moment_are_one_query(resolver: Resolver, queries: list[list[str]]) -> None:
+async def test_without_redis_a_stampede_is_one_query_too(resolver: Resolver, queries: Queries, valkey: Valkey) -> None:
+    await store.insert_link(resolver.pg, url=URL, code="popular")
+    valkey.kill()
+    queries.gate.clear()
+    visitors = [asyncio.create_task(resolver.resolve("popular"))]
+    while not queries.sent:  # noqa: ASYNC110 - the first is on its way
+        await asyncio.sleep(0.01)
+    visitors += [asyncio.create_task(resolver.resolve("popular")) for _ in range(50)]
+    await asyncio.sleep(0.5)
+    queries.gate.set()
+    await asyncio.gather(*visitors)
+    assert queries.sent == [["popular"]]
+
+
+async def test_many_codes_of_one_moment_are_one_query(resolver: Resolver, queries: Queries) -> None:
     codes = [(await store.insert_link(resolver.pg, url=URL)).code for _ in range(20)]
     await asyncio.gather(*map(resolver.resolve, codes))
-    assert queries == [codes]
+    assert queries.sent == [codes]
 
 
-async def test_an_unknown_code_is_asked_for_once(resolver: Resolver, queries: list[list[str]]) -> None:
+async def test_an_unknown_code_is_asked_for_once(resolver: Resolver, queries: Queries) -> None:
     for _ in range(5):
         with pytest.raises(LinkNotFound):
             await resolver.resolve("unknown")
-    assert queries == [["unknown"]]
+    assert queries.sent == [["unknown"]]
 
 
-async def test_what_cannot_be_a_code_is_asked_of_nobody(
-    resolver: Resolver, queries: list[list[str]], redis: Redis
-) -> None:
+async def test_what_cannot_be_a_code_is_asked_of_nobody(resolver: Resolver, queries: Queries, redis: Redis) -> None:
     for code in ("abc", "x" * 33, "a:b:c", "line\n", ""):
         with pytest.raises(LinkNotFound):
             await resolver.resolve(code)
-    assert queries == []
+    assert queries.sent == []
     assert await redis.dbsize() == 0
 
 
 async def test_a_deleted_link_is_asked_for_until_its_tombstone_is_gone(
-    resolver: Resolver, resources: Resources, queries: list[list[str]]
+    resolver: Resolver, resources: Resources, queries: Queries
 ) -> None:
     await store.insert_link(resolver.pg, url=URL, code="going")
     await resolver.resolve("going")
@@ -82,7 +101,7 @@ async def test_a_deleted_link_is_asked_for_until_its_tombstone_is_gone(
     for _ in range(2):
         with pytest.raises(LinkNotFound):
             await resolver.resolve("going")
-    assert len(queries) == 4
+    assert len(queries.sent) == 4
 
 
 async def test_deleting_beside_readers_leaves_no_reader_behind(resources: Resources, redis: Redis) -> None:
