@@ -10,6 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service import tracing
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 BEFORE_ANSWER = "service.before_answer"
@@ -74,5 +76,6 @@ class HotPaths:
             if route is not None and last and scope["method"] in route.hot_methods:
                 scope["route"] = route
                 scope["path_params"] = {route.parameter: last}
+                tracing.name_request(scope, route.path)
                 return route.served_by(scope, receive, send)
         return self.app(scope, receive, send)

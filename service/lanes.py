@@ -16,7 +16,9 @@ import anyio.to_process
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from service import tracing
 from service.errors import LaneFull
+from service.tracing import note
 
 T = TypeVar("T")
 
@@ -60,28 +62,41 @@ class CpuLane:
             wait_s = self._mean_s * self._inside / self.threads
             raise LaneFull(f"{self.waiting} jobs wait already.", retry_after_s=wait_s)
         self._inside += 1
+        began_s = time.perf_counter()
         try:
             if self.processes:
-                call = partial(_run_by_name, job.__module__, job.__qualname__, args, kwargs)
-                return await anyio.to_process.run_sync(call, limiter=self._limiter)
-            return await anyio.to_thread.run_sync(partial(self._timed, job, args, kwargs), limiter=self._limiter)
+                call = partial(_run_by_name, job.__module__, job.__qualname__, args, kwargs, tracing.carried())
+                return await self._in_process(call, began_s)
+            call = partial(self._timed, job, args, kwargs, began_s)
+            return await anyio.to_thread.run_sync(call, limiter=self._limiter)
         finally:
             self._inside -= 1
             self.done_total += 1
 
-    def _timed(self, job: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    async def _in_process(self, call: Callable[[], T], began_s: float) -> T:
+        try:
+            return await anyio.to_process.run_sync(call, limiter=self._limiter)
+        finally:
+            note("lane", began_s, span="cpu lane")
+
+    def _timed(self, job: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], queued_s: float) -> T:
         started = time.perf_counter()
+        note("queue", queued_s, started, span="cpu lane queue")
         try:
             return job(*args, **kwargs)
         finally:
             ended = time.perf_counter()
+            note("lane", started, ended, span="cpu lane", attributes={"code.function.name": job.__qualname__})
             self._mean_s += 0.1 * (ended - started - self._mean_s)
             if self.trace is not None:
                 self.trace(started, ended)
 
 
-def _run_by_name(module: str, qualname: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run_by_name(
+    module: str, qualname: str, args: tuple[Any, ...], kwargs: dict[str, Any], trace: dict[str, str]
+) -> Any:
     """In the lane's process: the name may be bound to a decorated function, the job is what it wraps."""
+    tracing.resume(trace)
     target: Any = importlib.import_module(module)
     for part in qualname.split("."):
         target = getattr(target, part)

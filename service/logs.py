@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from gunicorn.glogging import Logger
 
+from service import tracing
 from service.settings import Settings, load_settings
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -66,6 +67,7 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     event["pid"] = os.getpid()
     if (identifier := request_id.get()) != "-":
         event["request_id"] = identifier
+    tracing.add_ids(event)
     return event
 
 

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 
 from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import __version__, errors, logs, ops
+from service import __version__, errors, logs, ops, tracing
 from service.guards import Guards
 from service.hot import HotPaths
 from service.metrics import WorkerStats
-from service.observe import Observe
+from service.observe import Observe, is_by_machine
 from service.resources import open_resources
 from service.settings import Settings, load_settings
 from service.sizing import make_plan, read_limits
@@ -25,7 +26,9 @@ class Service(FastAPI):
     """FastAPI, with the layers of the house around its own stack: Observe > HotPaths > Guards > FastAPI."""
 
     def __init__(self, settings: Settings, routers: list[APIRouter]) -> None:
-        super().__init__(title="Brigade", version=__version__, lifespan=_core)
+        # Metrics are Prometheus's, and logs go to stdout.
+        telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=is_by_machine)
+        super().__init__(title="Brigade", version=__version__, lifespan=_core, telemetry=telemetry)
         self.settings = settings
         self.stats = WorkerStats()
         self.telemetry = True
@@ -66,8 +69,10 @@ def create_app(settings: Settings | None = None) -> Service:
 async def _core(app: FastAPI) -> AsyncIterator[None]:
     assert isinstance(app, Service)
     plan = make_plan(app.settings, read_limits())
+    app.telemetry = app._native_telemetry.enabled()
+    if app.telemetry:
+        tracing.start()
     with logs.written_by_thread():
         async with open_resources(app.settings, plan, app.stats) as resources:
             app.state.resources = resources
-            app.telemetry = app._native_telemetry.enabled()
             yield

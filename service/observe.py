@@ -7,10 +7,10 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, MutableMapping
 from functools import partial
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -21,9 +21,10 @@ from service.errors import problem_response, render
 from service.hot import before_answer
 from service.logs import request_id
 from service.metrics import WorkerStats
+from service.tracing import Kind, spent
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-_UNLOGGED = ("/livez", "/readyz", "/metrics", "/workers")
+BY_MACHINES = ("/livez", "/readyz", "/metrics", "/workers")
 """Asked for every few seconds by machines; an error among them is logged like any other."""
 
 log = structlog.get_logger("service.access")
@@ -49,6 +50,8 @@ class Observe:
         status = 0
         identifier = _given_id(scope) or random.randbytes(16).hex().encode()  # noqa: S311
         request_id.set(identifier.decode())
+        sums: dict[Kind, float] = {}
+        spent.set(sums)
         headers = [(b"x-request-id", identifier), *self.headers]
 
         def send_observed(message: Message) -> Awaitable[None]:
@@ -82,11 +85,11 @@ class Observe:
                 self.stats.of_route(scope).durations.add(duration_s)
             else:
                 metrics.abandoned.total += 1
-            if status >= 500 or (random.random() < self.sample and scope["path"] not in _UNLOGGED):  # noqa: S311
-                self._log(scope, status, duration_s)
+            if status >= 500 or (random.random() < self.sample and scope["path"] not in BY_MACHINES):  # noqa: S311
+                self._log(scope, status, duration_s, dict(sums))
 
     @staticmethod
-    def _log(scope: Scope, status: int, duration_s: float) -> None:
+    def _log(scope: Scope, status: int, duration_s: float, sums: dict[Kind, float]) -> None:
         client = scope["client"]
         log.info(
             "request",
@@ -94,9 +97,19 @@ class Observe:
             path=scope["path"],
             route=getattr(scope.get("route"), "path", None),
             status=status or 499,  # no answer: the client went away first
-            duration_ms=round(duration_s * 1000, 2),
+            duration_ms=_ms(duration_s),
+            loop_ms=_ms(max(0.0, duration_s - sum(sums.values()))),
+            **{f"{kind}_ms": _ms(seconds) for kind, seconds in sums.items()},
             client=client[0] if client else None,
         )
+
+
+def is_by_machine(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("path") in BY_MACHINES
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)
 
 
 def _given_id(scope: Scope) -> bytes | None:

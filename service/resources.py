@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service import tracing
 from service.breaker import Breaker
 from service.errors import CacheUnavailable, DatabaseUnavailable
 from service.lanes import CpuLane
@@ -27,6 +28,7 @@ from service.loop_watch import LoopWatch
 from service.metrics import WorkerStats, postgres, redis_calls, redis_failures
 from service.settings import ConfigurationError, Settings
 from service.sizing import Plan
+from service.tracing import note
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -72,12 +74,14 @@ async def acquire(pool: Pool) -> AsyncIterator[Connection]:
         raise DatabaseUnavailable(_reason(error)) from error
     finally:
         stats.waiting -= 1
-        stats.acquired.add(time.perf_counter() - began_s)
+        stats.acquired.add(note("queue", began_s))
+    began_s = time.perf_counter()
     try:
         yield connection
     except DATABASE_FAILURES as error:
         raise DatabaseUnavailable(_reason(error)) from error
     finally:
+        note("postgres", began_s)
         await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
 
 
@@ -110,7 +114,7 @@ class Cache:
             redis_failures.total += 1
             raise CacheUnavailable("Redis does not answer.") from error
         finally:
-            redis_calls.add(time.perf_counter() - began_s)
+            redis_calls.add(note("redis", began_s, span="redis", attributes={"db.system.name": "redis"}))
         self.breaker.succeeded()
         return result
 
@@ -152,6 +156,7 @@ async def _postgres(settings: Settings, plan: Plan) -> AsyncIterator[Pool]:
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=plan.statement_timeout_s + 1,
         reset=_no_reset,
+        init=_trace if tracing.is_on() else None,
         server_settings={
             "application_name": f"service.worker.{os.getpid()}",
             "statement_timeout": str(round(plan.statement_timeout_s * 1000)),
@@ -167,6 +172,10 @@ async def _postgres(settings: Settings, plan: Plan) -> AsyncIterator[Pool]:
             await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
         except DATABASE_FAILURES:
             pool.terminate()
+
+
+async def _trace(connection: asyncpg.Connection) -> None:
+    connection.add_query_logger(tracing.note_sql)
 
 
 async def _no_reset(_: Any) -> None:
