@@ -101,7 +101,7 @@ class Valkey(Server):
             "appendonly": "yes",
             "maxmemory-policy": "noeviction",
         }
-        return "".join(f"{name} {json.dumps(str(value))}\n" for name, value in settings.items())
+        return "".join(f"{name} {json.dumps(str(value), ensure_ascii=False)}\n" for name, value in settings.items())
 
     def _ready(self) -> bool:
         try:

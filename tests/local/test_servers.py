@@ -43,6 +43,12 @@ def test_valkey_keeps_what_it_acknowledged_over_a_crash(tmp_path: Path) -> None:
         assert client.get("kept") == b"42"
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_server_starts_in_a_folder_of_any_name(tmp_path: Path, make: Callable[[Path], Server]) -> None:
+    with make(tmp_path / 'Jürgen\'s "brigade"') as server:
+        assert server.running
+
+
 async def test_postgres_asks_for_a_password(postgres: Postgres) -> None:
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(postgres.url, password="a guess")
