@@ -19,6 +19,8 @@ import psutil
 from local.process import free_port
 
 ROOT = Path(__file__).parents[2]
+# The one that runs the tests may be where another user cannot reach.
+_PYTHON_OF_ALL = shutil.which("python3", path="/usr/local/bin:/usr/bin") or "python3"
 _numbers = itertools.count()
 MADE = shutil.ignore_patterns(".*", "__pycache__", "reports", "build", "dist")
 
@@ -42,8 +44,7 @@ class Clone:
 
     def start(self, *command: str, **variables: str | int) -> "LocalRun":
         variables.setdefault("PORT", free_port())
-        # Debian's own Python: the one that runs the tests may be where another user cannot reach.
-        python = sys.executable if self.user == _me() else "/usr/bin/python3"
+        python = sys.executable if self.user == _me() else _PYTHON_OF_ALL
         network = {
             name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith("_PROXY")
         }
