@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import Unavailable
 from service.features.links import cache, store
-from service.features.links.journal import Batch, Journal, Orphan, take_orphans
+from service.features.links.journal import Batch, Journal, Orphan, take_orphan
 from service.resources import Resources
 
 SEND_EVERY_S = 0.1
@@ -77,7 +77,7 @@ class Clicks:
         self._sent_at = began
 
     async def _adopt(self) -> None:
-        for orphan in await asyncio.to_thread(lambda: list(take_orphans(self.folder))):
+        while orphan := await asyncio.to_thread(take_orphan, self.folder):
             try:
                 await self._send_orphan(orphan)
             finally:

@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,12 +122,12 @@ class Orphan:
         os.close(self.lock)
 
 
-def take_orphans(folder: Path) -> Iterator[Orphan]:
+def take_orphan(folder: Path) -> Orphan | None:
     for candidate in folder.glob("[!.]*"):
         lock = _lock(candidate)
         if lock is not None:
-            batches = dict(sorted(_read(path) for path in candidate.glob("*")))
-            yield Orphan(candidate, batches, lock)
+            return Orphan(candidate, dict(sorted(_read(path) for path in candidate.iterdir())), lock)
+    return None
 
 
 def _read(path: Path) -> tuple[int, dict[int, int]]:

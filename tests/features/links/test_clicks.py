@@ -92,6 +92,20 @@ async def test_a_worker_takes_over_from_one_that_died(resources: Resources, data
         assert folders(alive) == [alive.journal.folder]
 
 
+async def test_heirs_without_redis_try_again(
+    resources: Resources, valkey: Valkey, database_url: str, link_id: int
+) -> None:
+    valkey.kill()
+    for _ in range(3):
+        dead = await Clicks(resources).__aenter__()
+        async with killed(dead):
+            dead.count(link_id)
+    async with Clicks(resources):
+        await asyncio.sleep(1.5)
+        valkey.start()
+        await reach(database_url, 3)
+
+
 async def test_a_batch_that_redis_had_when_its_worker_died_is_not_added_again(
     resources: Resources, database_url: str, link_id: int
 ) -> None:
