@@ -40,7 +40,9 @@ def _serve(host: str | None, web_port: int, more: list[str]) -> int:
         users = ["--users", "50", "--spawn-rate", "10", "--loglevel", "WARNING"]
         locust = spawn([sys.executable, "-m", "locust", *scenarios, "--host", url, *web, *users, *more], cwd=ROOT)
         stack.callback(terminate, locust, within_s=10)
-        _say(f'\nLocust   http://127.0.0.1:{web_port}   choose a scenario, start it, and open its tab "Workers"')
+        ui = f"http://127.0.0.1:{web_port}"
+        _wait_until_ready(locust, ui, "/")
+        _say(f'\nLocust   {ui}   choose one scenario, start it, and open the tab "Workers"')
         _say(f"Service  {url}   its live page is {url}/lab\nCtrl-C ends what was started here.\n")
         return locust.wait()
 
@@ -52,17 +54,17 @@ def _service(stack: ExitStack) -> str:
         return url
     service = spawn([sys.executable, "-m", "local", "run"], cwd=ROOT)
     stack.callback(terminate, service, within_s=STOP_TIMEOUT_S)
-    _wait_until_ready(service, url)
+    _wait_until_ready(service, url, "/readyz")
     return url
 
 
-def _wait_until_ready(service: subprocess.Popen[bytes], url: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, path: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not is_ready(url):
-        if service.poll() is not None:
-            raise LocalError("the service did not start.")
+    while not is_ready(url, path):
+        if process.poll() is not None:
+            raise LocalError("it ended before it was ready: see above.")
         if time.monotonic() > deadline:
-            raise LocalError(f"{url}/readyz did not answer within {READY_TIMEOUT_S:g} s.")
+            raise LocalError(f"{url}{path} did not answer within {READY_TIMEOUT_S:g} s.")
         time.sleep(0.1)
 
 

@@ -14,10 +14,10 @@ class Visitor(FastHttpUser):
     network_timeout = 60.0
 
     def ask(
-        self, path: str, *, method: str = "GET", expect: tuple[int, ...] = (200,), location: str = "", **options: Any
+        self, path: str, *, method: str = "GET", expect: tuple[int, ...] = (200,), location: str = "", **request: Any
     ) -> Any:
         """The answer; counted as failed if its status is none of those expected, or if it leads elsewhere."""
-        with self.client.request(method, path, catch_response=True, allow_redirects=False, **options) as response:
+        with self.client.request(method, path, catch_response=True, allow_redirects=False, **request) as response:
             status, headers = response.status_code, response.headers or {}
             if status in expect and (not location or headers.get("Location") == location):
                 response.success()

@@ -125,7 +125,7 @@ def _row(name: str, rate: int, total: int, state: dict[str, Any] | None) -> dict
         "worker": name,
         **counted,
         "in_flight": state["in_flight"],
-        "loop_lag_ms": state["loop_lag_ms"]["p99"],
+        "loop_lag_ms": round(state["loop_lag_ms"]["p99"], 1),
         "cpu_percent": state["cpu_percent"],
         "cpu_lane": f"{lane['running']} of {lane['threads']} run, {lane['waiting']} wait",
         "memory_mb": state["rss_mb"],

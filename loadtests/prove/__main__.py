@@ -4,6 +4,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -43,7 +44,10 @@ def _run(options: Options, console: Console) -> Proof:
 
 
 def _options(given: argparse.Namespace) -> Options:
-    chosen = {name: value for name, value in vars(given).items() if value is not None and name not in {"quick", "out"}}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()
+    }
+    chosen = {name: value for name, value in values.items() if value is not None and name not in {"quick", "out"}}
     return replace(QUICK if given.quick else Options(), **chosen)
 
 

@@ -1,5 +1,6 @@
 """Measures a window: sends its load and its ping out of processes of their own, and puts together what they counted."""
 
+import gc
 import resource
 import time
 from collections.abc import Iterator
@@ -96,7 +97,8 @@ def _sample(window: Window, load: Future[Tally] | None, ping: Future[Tally] | No
 @contextmanager
 def generators(most: int) -> Iterator[ProcessPoolExecutor]:
     """`most` processes, imported and waiting; spawned, because a fork would inherit this process's threads and locks."""
-    with ProcessPoolExecutor(most, mp_context=get_context("spawn")) as processes:
+    # A garbage collection in a generator would be taken for the service's latency.
+    with ProcessPoolExecutor(most, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
         now = time.monotonic()
         for started in [processes.submit(run_spin, now + 0.5, now + 0.5) for _ in range(most)]:
             started.result()

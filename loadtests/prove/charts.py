@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from loadtests.prove.evidence import ping_p99s_ms, rates
 from loadtests.prove.experiments.placement import PLACES
@@ -23,6 +24,7 @@ INK = "#010203"
 """Stands for currentColor, which matplotlib does not know."""
 GOOD, BAD, FAINT = "#1a9f6c", "#e5534b", "#8b949e"
 """Each has a contrast of 3 and more against white and against GitHub's dark background."""
+PLAIN = StrMethodFormatter("{x:,g}")
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "brigade",
@@ -77,7 +79,8 @@ def _draw_placement(proof: Proof, axes: Axes) -> None:
     axes.set_yticks(range(len(places)), [f"beside {place}" for place in places])
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(right=axes.get_xlim()[1] * 1.8)
+    axes.set_xlim(0.5, axes.get_xlim()[1] * 2)
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.set_xlabel("p99 of a ping, ms (logarithmic)")
 
 
@@ -86,7 +89,7 @@ def _draw_throughput(proof: Proof, axes: Axes) -> None:
     points = [(count, rate) for count in scope.counts for rate in rates(results, cpu(count))]
     one = median(rates(results, cpu(1)))
     top = max(scope.counts)
-    axes.plot([1, top], [one, one * top], "--", color=FAINT, label="ideal: as often as there are workers")
+    axes.plot([1, top], [one, one * top], "--", color=FAINT, label="ideal: so many times one worker")
     if law:
         workers = np.linspace(1, scope.most, 50)
         label = f"scaling law: contention {law.contention:.1%}, error {law.error:.1%}"
@@ -117,6 +120,8 @@ def _draw_waiting(proof: Proof, axes: Axes) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(right=MANY * 6)
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_major_formatter(PLAIN)
     axes.set_xlabel("users")
     axes.set_ylabel("sleeps under way at once")
 

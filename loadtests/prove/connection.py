@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from local.process import LocalError
+
 
 class Answer(NamedTuple):
     status: int
@@ -20,7 +22,7 @@ class Address(NamedTuple):
     def of(cls, url: str) -> "Address":
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(f"--host is an http:// address, not {url!r}.")
+            raise LocalError(f"This needs an http:// address, and {url} is none.")
         return cls(parts.hostname, parts.port or 80)
 
 

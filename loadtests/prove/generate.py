@@ -1,7 +1,6 @@
 """What runs in a generator process: a load, a ping, or a spin, each between two moments of the monotonic clock."""
 
 import asyncio
-import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,12 +18,10 @@ LATE_S = 10.0
 
 
 def run_load(address: Address, load: Load, workers: int, begin: float, end: float) -> Tally:
-    gc.disable()  # a window lasts seconds, and a collection in it would be taken for the service's latency
     return uvloop.run(_load(address, load, workers, begin, end))
 
 
 def run_ping(address: Address, begin: float, end: float) -> Tally:
-    gc.disable()
     return uvloop.run(_ping(address, begin, end))
 
 

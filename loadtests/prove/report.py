@@ -1,13 +1,19 @@
 """Writes `proof.json`, and `proof.html`: one file that needs no network, with the claims, the charts and every sample."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from loadtests.prove.charts import charts
 from loadtests.prove.experiments import EXPERIMENTS
 from loadtests.prove.proof import Proof
 from loadtests.prove.words import law_in_words, number
+
+
+def _code(text: str) -> Markup:
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
 
 
 def write(proof: Proof, folder: Path) -> list[Path]:
@@ -26,7 +32,7 @@ def render(proof: Proof) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "code": _code}
     return environment.get_template("report.html").render(
         proof=proof,
         questions={name: experiment.question for name, experiment in EXPERIMENTS.items()},

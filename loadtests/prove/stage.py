@@ -41,6 +41,10 @@ class Deployment:
 
     def __init__(self, host: str) -> None:
         self._url = host.rstrip("/")
+        try:
+            read_workers(self._url)
+        except (OSError, ValueError) as error:
+            raise LocalError(f"{host} does not tell about its workers, at /workers: {error}") from None
 
     def url(self, workers: int) -> str:  # noqa: ARG002
         return self._url
@@ -123,9 +127,9 @@ def _start(stack: ExitStack, workers: int, variables: dict[str, str], home: Path
     return url
 
 
-def is_ready(url: str) -> bool:
+def is_ready(url: str, path: str = "/readyz") -> bool:
     try:
-        return ask(url, "/readyz", timeout_s=2)[0] == 200
+        return ask(url, path, timeout_s=2)[0] == 200
     except OSError:
         return False
 

@@ -70,7 +70,8 @@ def fit(points: Sequence[tuple[int, float]]) -> Law:
     start = [float(np.median(rates / workers)), 0.01, 0.001][:free]
 
     def relative_errors(parameters: Floats) -> Floats:
-        return _usl(workers, *parameters) / rates - 1
+        errors: Floats = _usl(workers, *parameters) / rates - 1
+        return errors
 
     found = least_squares(relative_errors, start, x_scale=start, bounds=([0.0] * free, [np.inf, 1.0, 1.0][:free]))
     rate, contention, *rest = (float(value) for value in found.x)

@@ -1,9 +1,8 @@
-"""The live page in a real browser, against a real service. Without a chromium they are skipped, and say so."""
+"""The live page in a real browser, against a real service."""
 
 import linecache
 import os
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -11,28 +10,20 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from service.features.lab import routes
+from tests.browser import open_browser
 from tests.conftest import StartService
 from tests.running import RunningService
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LINE = re.compile(r"blocking call · routes\.py:\d+")
 
 
 @pytest.fixture
 def browser(start_service: StartService) -> Iterator[Browser]:  # Playwright's loop takes the thread: servers first
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        reason = "no chromium on the PATH and none in CHROMIUM, so the live page was not opened"
-        if os.environ.get("BRIGADE_E2E"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from local.process import free_port, spawn, terminate
+from tests.browser import open_browser
 
 ROOT = Path(__file__).parent.parent.parent
 SCENARIOS = ROOT / "loadtests" / "scenarios"
@@ -116,13 +117,7 @@ def start_locust(tmp_path: Path) -> Iterator[Callable[..., LocustUi]]:
         terminate(process, within_s=15)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Debian's chromium, or Playwright's own where it has been installed."""
-    chromium = Path("/usr/bin/chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium if chromium.exists() else None, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with open_browser() as browser:
         yield browser
-        browser.close()

@@ -1,6 +1,7 @@
 """The tab "Workers", as Locust serves it and as a browser shows it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -9,6 +10,21 @@ from tests.loadtests.conftest import SCENARIOS, SHOTS, LocustUi, PretendedServic
 
 StartLocust = Callable[..., LocustUi]
 ALL = "All 2 workers"
+BUSY = """
+import time, gevent
+from locust import User, task
+from loadtests import workers_tab
+
+workers_tab.SATURATED_PERCENT = 20  # a machine that others use too may not give Locust a whole core
+
+class Busy(User):
+    @task
+    def compute(self):
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        gevent.sleep(0.001)
+"""
 
 
 @pytest.mark.parametrize("processes", [[], ["--processes", "2"]], ids=["alone", "distributed"])
@@ -35,6 +51,15 @@ def test_tab_says_that_the_service_hides_its_workers(
     pretended_service.names = False
     ui = start_locust("-f", SCENARIOS / "connections.py", "--host", pretended_service.url, "--autostart", "-u", "5")
     ui.wait_until(lambda: any("EXPOSE_WORKER" in row for row in ui.rows()))
+
+
+def test_tab_warns_when_locust_is_the_bottleneck(
+    pretended_service: PretendedService, start_locust: StartLocust, tmp_path: Path
+) -> None:
+    locustfile = tmp_path / "busy.py"
+    locustfile.write_text(BUSY)
+    ui = start_locust("-f", locustfile, "--host", pretended_service.url, "--autostart", "-u", "1")
+    ui.wait_until(lambda: any("Locust is the bottleneck" in row for row in ui.rows()), timeout_s=60)
 
 
 def test_tab_is_shown_by_a_browser(
