@@ -10,7 +10,9 @@ from service.observe import Request, request_on
 
 ROOT = f"{Path(__file__).parents[1]}/"
 STDLIB = f"{sysconfig.get_path('stdlib')}/"
-LAYERS = tuple(f"{ROOT}service/{name}.py" for name in ("observe", "hot", "guards", "lanes", "server", "protocol", "loop_watch"))
+LAYERS = tuple(
+    f"{ROOT}service/{name}.py" for name in ("observe", "hot", "guards", "lanes", "server", "protocol", "loop_watch")
+)
 """On every request's stack, so they say nothing about who is at fault."""
 
 
