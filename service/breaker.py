@@ -2,11 +2,16 @@
 
 import time
 
+import structlog
+
+log = structlog.get_logger("service.breaker")
+
 
 class Breaker:
     """Open after `threshold` failures in a row; then one trial every `retry_every_s` until one succeeds."""
 
-    def __init__(self, *, threshold: int = 3, retry_every_s: float = 1.0) -> None:
+    def __init__(self, *, backend: str = "redis", threshold: int = 3, retry_every_s: float = 1.0) -> None:
+        self.backend = backend
         self.threshold = threshold
         self.retry_every_s = retry_every_s
         self.failures = 0
@@ -28,10 +33,13 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
+        if self.is_open:
+            log.warning("backend answers again", backend=self.backend, failures=self.failures)
         self.failures = 0
 
     def failed(self) -> None:
         self.failures += 1
         if self.failures == self.threshold:
             self.opened_total += 1
+            log.warning("backend is left alone", backend=self.backend, retry_every_s=self.retry_every_s)
             self._next_trial = time.monotonic() + self.retry_every_s

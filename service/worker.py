@@ -107,8 +107,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         """For `child_exit`, in the master. Whether there is a worker too many now, as this one had asked for another."""
         state, now = roster[self.age], time.monotonic()
         roster[self.age] = State.GONE
+        cause = "timeout" if self.aborted else CAUSES.get(state, "died")
+        level = logging.INFO if cause in {"told", "max requests"} else logging.ERROR
+        self.log.log(level, "Worker %d ended: %s.", self.pid, cause)
         try:
-            count_exit("timeout" if self.aborted else CAUSES.get(state, "died"))
+            count_exit(cause)
             fold(living=living)
         except Exception:  # a full disk, say: the next death folds the files of both
             self.log.exception("The metrics of worker %d stay in files of their own.", self.pid)

@@ -1,0 +1,63 @@
+"""Every line of a running service is as docs/logs.schema.json says."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+
+from local.servers import Valkey
+from tests.conftest import StartService
+from tests.ops.test_ops import eventually
+from tests.running import RunningService
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "logs.schema.json").read_text())
+
+
+def lines(service: RunningService) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+
+
+def line_of(service: RunningService, path: str) -> dict[str, Any]:
+    def found() -> list[dict[str, Any]]:
+        return [line for line in lines(service) if line["event"] == "request" and line["path"] == path]
+
+    eventually(lambda: bool(found()))
+    return found()[-1]
+
+
+def test_every_line_is_as_the_schema_says(start_service: StartService, valkey: Valkey) -> None:
+    service = start_service(workers=2, LOOP_BLOCKED_MS=50)
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "logged"}).raise_for_status()
+    for path in ("/r/logged", "/nowhere", "/links/logged/qr", "/lab/sleep/blocking?ms=300"):
+        httpx.get(f"{service.url}{path}")
+    valkey.stop()
+    eventually(lambda: "backend is left alone" in service.log())
+    valkey.start()
+    eventually(lambda: "backend answers again" in service.log())
+    os.kill(service.worker_pids()[0], signal.SIGKILL)
+    eventually(lambda: "ended: died." in service.log() and "event loop was blocked" in service.log())
+    service.stop()
+    for line in lines(service):
+        jsonschema_rs.validate(SCHEMA, line, validate_formats=True)
+
+
+def test_a_request_says_where_its_time_went(start_service: StartService) -> None:
+    service = start_service(workers=1, DB_CONNECTION_BUDGET=4)
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "timed"}).raise_for_status()
+    httpx.get(f"{service.url}/links/timed/qr?scale=20")
+    httpx.get(f"{service.url}/lab/io/db?ms=300")
+    httpx.get(f"{service.url}/lab/io/cache?ms=300")
+    httpx.get(f"{service.url}/lab/sleep/blocking?ms=300")
+    drawn, read = line_of(service, "/links/timed/qr"), line_of(service, "/lab/io/db")
+    assert drawn["lane_ms"] > drawn["duration_ms"] / 2
+    assert read["postgres_ms"] >= 300
+    assert line_of(service, "/lab/sleep/blocking")["loop_ms"] >= 300
+    for line in (drawn, read):
+        parts = [
+            value for key, value in line.items() if key in {"queue_ms", "lane_ms", "postgres_ms", "redis_ms", "loop_ms"}
+        ]
+        assert abs(sum(parts) - line["duration_ms"]) < 0.1
