@@ -27,7 +27,7 @@ export function showPlan(plan) {
   const { workers: count, db_pool: pool, cpu_lane_threads: threads } = plan;
   const why = count.why.replace(/^[A-Z_]+: /, "");
   $("plan").textContent =
-    `${plural(count.value, "worker")}: ${why}. Each has ${plural(pool.value, "Postgres connection")} and ` +
+    `${plural(count.value, "worker")}: ${why} (${count.source}). Each has ${plural(pool.value, "Postgres connection")} and ` +
     `${plural(threads.value, "thread")} in its CPU lane.`;
 }
 
