@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
-# Before prometheus_client is imported, which decides by it. A folder for each master: they may share STATE_DIR, not this.
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.state_dir.resolve() / "metrics" / f"{settings.port}"))
+# Before prometheus_client is imported, which decides by it. Replicas may share STATE_DIR; each empties this at its start.
+metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics_dir))
 
 wsgi_app = "service.main:create_app()"
 worker_class = "service.worker.Worker"

@@ -47,16 +47,13 @@ def test_every_line_is_as_the_schema_says(start_service: StartService, valkey: V
 
 def test_a_request_says_where_its_time_went(start_service: StartService) -> None:
     service = start_service(workers=1, DB_CONNECTION_BUDGET=4)
-    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "timed"}).raise_for_status()
-    httpx.get(f"{service.url}/links/timed/qr?scale=20")
-    httpx.get(f"{service.url}/lab/io/db?ms=300")
-    httpx.get(f"{service.url}/lab/io/cache?ms=300")
-    httpx.get(f"{service.url}/lab/sleep/blocking?ms=300")
-    drawn, read = line_of(service, "/links/timed/qr"), line_of(service, "/lab/io/db")
-    assert drawn["lane_ms"] > drawn["duration_ms"] / 2
+    for path in ("/lab/cpu/in-lane", "/lab/io/db", "/lab/io/cache", "/lab/sleep/blocking"):
+        httpx.get(f"{service.url}{path}?ms=300").raise_for_status()
+    computed, read = line_of(service, "/lab/cpu/in-lane"), line_of(service, "/lab/io/db")
+    assert computed["lane_ms"] > computed["duration_ms"] / 2
     assert read["postgres_ms"] >= 300
     assert line_of(service, "/lab/sleep/blocking")["loop_ms"] >= 300
-    for line in (drawn, read):
+    for line in (computed, read):
         parts = [
             value for key, value in line.items() if key in {"queue_ms", "lane_ms", "postgres_ms", "redis_ms", "loop_ms"}
         ]
