@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from contextlib import suppress
 from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
@@ -45,8 +46,11 @@ def to_location(url: str) -> bytes:
 
 def leads_under(url: str, base: str) -> bool:
     """Whether `url` is an address below `base`, however its host, its port and its scheme are written."""
-    target, own = urlsplit(url), urlsplit(base)
-    return _split_authority(target) == _split_authority(own) and target.path.startswith(own.path)
+    target = urlsplit(url)
+    with suppress(ValueError):  # a base from a Host header may be nonsense, under which nothing leads
+        own = urlsplit(base)
+        return _split_authority(target) == _split_authority(own) and target.path.startswith(own.path)
+    return False
 
 
 def _to_ascii(netloc: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.features.links import journal as journals
@@ -42,6 +42,7 @@ def abandon(journal: Journal) -> None:
     os.close(journal._lock)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.integers(1, 2**63 - 1), st.sampled_from(["seal", "prepare"])), max_size=60), st.integers(1, 4)
 )

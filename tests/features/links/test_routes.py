@@ -1,5 +1,7 @@
+import os
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import httpx
@@ -11,6 +13,7 @@ from pydantic import AnyHttpUrl
 
 from service.settings import ApiKey
 from tests.features.links.conftest import OpenClient
+from tests.features.links.test_urls import AS_SENT
 
 pytestmark = pytest.mark.anyio
 
@@ -108,9 +111,38 @@ async def test_a_link_to_a_short_link_is_refused(open_client: OpenClient, own: s
         await create(client, url="http://short.example/docs")
 
 
+@pytest.mark.parametrize("host", ["", "[::1", "a:b:c", "a:99999", "%zz", "a@b", "~", "x" * 300])
+async def test_nonsense_in_the_host_header_does_no_harm(client: httpx.AsyncClient, host: str) -> None:
+    client.headers["Host"] = host
+    link = await create(client)
+    for path in ("/links/{}", "/links/{}/qr", "/links"):
+        assert (await client.get(path.format(link["code"]))).status_code == 200
+    assert (await client.get(f"/r/{link['code']}")).headers["location"] == URL
+
+
 async def test_public_url_is_the_base_of_short_links(open_client: OpenClient) -> None:
     async with open_client(public_url=AnyHttpUrl("https://s.example/go/")) as client:
         assert (await create(client, code="based"))["short_url"] == "https://s.example/go/r/based"
+
+
+@pytest.fixture
+def urls() -> list[str]:
+    """BRIGADE_URLS names a file of one URL a line, for a run on real ones."""
+    path = os.environ.get("BRIGADE_URLS")
+    return Path(path).read_text().split() if path else [*AS_SENT, "ftp://ftp.example.com/pub/"]
+
+
+@pytest.mark.timeout(600)
+async def test_every_url_leads_to_exactly_what_was_sent(client: httpx.AsyncClient, urls: list[str]) -> None:
+    wrong = []
+    for url in urls:
+        created = await client.post("/links", json={"url": url})
+        if created.status_code != (201 if url.lower().startswith("http") else 422):
+            wrong.append((url, created.text))
+        elif created.is_success:
+            location = (await client.get(f"/r/{created.json()['code']}")).headers["location"]
+            wrong += [] if location == url else [(url, location)]
+    assert wrong == []
 
 
 async def test_an_expired_link_is_gone_but_can_be_read(client: httpx.AsyncClient, pg: asyncpg.Pool) -> None:

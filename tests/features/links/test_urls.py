@@ -1,10 +1,8 @@
-import os
 import re
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.features.links.urls import check_url, leads_under, to_location
@@ -97,6 +95,7 @@ def test_the_length_is_that_of_the_location() -> None:
         check_url("http://example.com/" + "ü" * 400)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60).map(lambda rest: f"http://example.com/{rest}"))
 def test_any_accepted_path_makes_a_header_of_the_same_meaning(url: str) -> None:
     try:
@@ -108,6 +107,7 @@ def test_any_accepted_path_makes_a_header_of_the_same_meaning(url: str) -> None:
     assert to_location(check_url(location.decode())) == location
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="aZ09-._:@[]/\\%éß。\uff11 ", max_size=30).map(lambda authority: f"http://{authority}/x"))
 def test_any_accepted_host_is_one_host_to_every_reader(url: str) -> None:
     try:
@@ -133,14 +133,3 @@ def test_any_accepted_host_is_one_host_to_every_reader(url: str) -> None:
 )
 def test_a_url_that_leads_back_is_known_in_any_spelling(url: str, expected: bool) -> None:
     assert leads_under(url, "https://short.example/r/") is expected
-
-
-def test_urls_of_a_file_lead_to_exactly_what_was_sent() -> None:
-    """BRIGADE_URLS names a file with one URL a line, for a run on real ones."""
-    path = os.environ.get("BRIGADE_URLS")
-    urls = Path(path).read_text().split() if path else AS_SENT
-    accepted = [url for url in urls if url.lower().startswith("http")]
-    assert [to_location(check_url(url)).decode() for url in accepted] == accepted
-    for url in set(urls) - set(accepted):
-        with pytest.raises(ValueError, match="absolute http"):
-            check_url(url)
