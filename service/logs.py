@@ -6,10 +6,13 @@ Gunicorn's, uvicorn's and the libraries' lines take the same way.
 import logging
 import os
 import queue
+import select
 import sys
+import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
@@ -23,6 +26,12 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 QUEUE_LINES = 10_000
 """About 5 MB of lines; when the reader of stdout stalls for longer, lines are dropped and counted, not requests."""
+
+access_logger = logging.getLogger("service.access")
+access = structlog.get_logger(access_logger.name)
+
+GATHER_S = 0.02
+"""How late a line may be."""
 
 
 def configure(settings: Settings) -> None:
@@ -86,6 +95,77 @@ class _BoundedHandler(QueueHandler):
             record.dropped_lines, self.dropped = self.dropped, 0
         self.queue.put_nowait(record)
 
+    def put_access(self, event: dict[str, Any]) -> None:
+        """A short way for the one line that every request has: 15 µs, where a log record takes 75."""
+        if self.queue.qsize() < QUEUE_LINES:
+            self.queue.put_nowait(event)  # type: ignore[arg-type]
+        else:
+            self.dropped += 1
+
+
+def log_access(event: dict[str, Any]) -> None:
+    handler = logging.getLogger().handlers[0]
+    if not isinstance(handler, _BoundedHandler):
+        access.info("request", **event)
+    elif access_logger.isEnabledFor(logging.INFO):
+        line = {"event": "request", "level": "info", "logger": access_logger.name, "timestamp": time.time()}
+        handler.put_access(dict(_add_request(None, "", line | event)))
+
+
+class _Gathered(logging.Handler):
+    """Lines for one write; no more than a pipe takes undivided, as other workers write to it too."""
+
+    def __init__(self, direct: "logging.StreamHandler[Any]") -> None:
+        super().__init__()
+        self.setFormatter(direct.formatter)
+        assert isinstance(direct.formatter, structlog.stdlib.ProcessorFormatter)
+        self._render = direct.formatter.processors[-1]
+        self.stream = direct.stream
+        self._lines: list[str] = []
+        self._size = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._add(self.format(record))
+
+    def add_access(self, event: dict[str, Any]) -> None:
+        event["timestamp"] = datetime.fromtimestamp(event["timestamp"], UTC).isoformat().replace("+00:00", "Z")
+        self._add(str(self._render(None, "info", event)))
+
+    def _add(self, line: str) -> None:
+        line += "\n"
+        if self._size + len(line) > select.PIPE_BUF:
+            self.flush()
+        self._lines.append(line)
+        self._size += len(line)
+
+    def flush(self) -> None:
+        if self._lines:
+            self.stream.write("".join(self._lines))
+            self.stream.flush()
+            self._lines, self._size = [], 0
+
+
+class _Writer(QueueListener):
+    """A thread that is woken for each line takes the GIL from the loop as often; this one sleeps while they gather."""
+
+    def __init__(self, lines: "queue.SimpleQueue[Any]", gathered: _Gathered) -> None:
+        super().__init__(lines, gathered)
+        self._lines, self._gathered = lines, gathered
+
+    def dequeue(self, block: bool) -> Any:
+        if not self._lines.empty():
+            return super().dequeue(block)
+        self._gathered.flush()
+        record = super().dequeue(block)
+        time.sleep(GATHER_S)
+        return record
+
+    def handle(self, record: Any) -> None:
+        if isinstance(record, dict):
+            self._gathered.add_access(record)
+        else:
+            super().handle(record)
+
 
 @contextmanager
 def written_by_thread() -> Iterator[None]:
@@ -93,14 +173,16 @@ def written_by_thread() -> Iterator[None]:
     root = logging.getLogger()
     direct = root.handlers
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    listener = QueueListener(lines, *direct)
+    gathered = _Gathered(direct[0])  # type: ignore[arg-type]
+    writer = _Writer(lines, gathered)
     root.handlers = [_BoundedHandler(lines)]
-    listener.start()
+    writer.start()
     try:
         yield
     finally:
         root.handlers = direct
-        listener.stop()
+        writer.stop()
+        gathered.flush()
 
 
 class GunicornLogger(Logger):

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import metrics
 from service.errors import problem_response, render
 from service.hot import before_answer
-from service.logs import request_id
+from service.logs import log_access, request_id
 from service.metrics import WorkerStats
 from service.tracing import Kind, spent
 
@@ -91,16 +91,17 @@ class Observe:
     @staticmethod
     def _log(scope: Scope, status: int, duration_s: float, sums: dict[Kind, float]) -> None:
         client = scope["client"]
-        log.info(
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            route=getattr(scope.get("route"), "path", None),
-            status=status or 499,  # no answer: the client went away first
-            duration_ms=_ms(duration_s),
-            loop_ms=_ms(max(0.0, duration_s - sum(sums.values()))),
-            **{f"{kind}_ms": _ms(seconds) for kind, seconds in sums.items()},
-            client=client[0] if client else None,
+        log_access(
+            {
+                "method": scope["method"],
+                "path": scope["path"],
+                "route": getattr(scope.get("route"), "path", None),
+                "status": status or 499,  # no answer: the client went away first
+                "duration_ms": _ms(duration_s),
+                "loop_ms": _ms(max(0.0, duration_s - sum(sums.values()))),
+                **{f"{kind}_ms": _ms(seconds) for kind, seconds in sums.items()},
+                "client": client[0] if client else None,
+            }
         )
 
 

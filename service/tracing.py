@@ -83,6 +83,5 @@ def carried() -> dict[str, str]:
 
 
 def resume(carrier: dict[str, str]) -> None:
-    """In the lane's process, which runs one job at a time."""
-    if carrier:
-        otel_context.attach(propagate.extract(carrier))
+    """In the lane's process, which runs one job at a time, and must not take it for one of the request before."""
+    otel_context.attach(propagate.extract(carrier))
