@@ -42,6 +42,8 @@ def test_defaults_are_usable() -> None:
         ("API_KEYS", "secret:"),
         ("PUBLIC_URL", "example.com"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
+        ("OPS_PORT", "8000"),
+        ("OPS_PUBLIC", "false"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("ACCESS_LOG_SAMPLE", "2"),

@@ -9,9 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+from opentelemetry import trace as otel_trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from service import tracing
+from service.lanes import CpuLane
 from tests.conftest import StartService
 from tests.ops.test_ops import eventually
 
@@ -104,6 +107,27 @@ def test_a_trace_holds_the_request_its_sql_its_redis_and_its_lane(
     assert "example.com" not in texts[0]
     lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
     assert {line.get("trace_id") for line in lines if line["event"] == "request"} == wanted.keys()
+
+
+def test_a_job_in_the_lanes_process_belongs_to_its_request(start_service: StartService, receiver: Receiver) -> None:
+    service = start_service(workers=1, CPU_LANE_PROCESSES=1, **variables(receiver))  # type: ignore[arg-type]
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "traced"}).raise_for_status()
+    trace = ask(service.url, "GET", "/links/traced/qr")
+    eventually(partial(receiver.holds, trace, {"GET /links/{code}/qr", "cpu lane"}))
+
+
+@pytest.mark.anyio
+async def test_a_job_in_the_lanes_process_knows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_tracer", otel_trace.get_tracer("test"))
+    context = otel_trace.SpanContext(int(TRACE, 16), int(CALLER, 16), is_remote=False)
+    lane = CpuLane(threads=1, queue=0, processes=True)
+    with otel_trace.use_span(otel_trace.NonRecordingSpan(context)):
+        assert await lane.run(current_trace) == TRACE
+    assert await lane.run(current_trace) == "0" * 32
+
+
+def current_trace() -> str:
+    return otel_trace.format_trace_id(otel_trace.get_current_span().get_span_context().trace_id)
 
 
 def test_what_nobody_asked_for_and_what_machines_ask_make_no_trace(
