@@ -8,7 +8,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.prove.stage import ROOT, is_ready
+from loadtests.prove.client import is_ready
+from loadtests.prove.stage import ROOT
 from local.process import LocalError, check_port, spawn, terminate
 from local.variables import address
 

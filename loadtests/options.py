@@ -14,6 +14,7 @@ PLACES = ["in-lane", "on-loop", "in-threadpool", "in-process"]
 def add_arguments(parser: LocustArgumentParser) -> None:
     # Straight on the parser: what is added to a group of it does not show in the web UI.
     add = parser.add_argument
+    add("--ops-url", default="", help="Where to ask for /workers, if not at the host: its OPS_PORT")
     add("--ms", type=int, default=100, help="How long a sleep or a CPU job of the lab takes, in milliseconds")
     add("--place", choices=PLACES, default=PLACES[0], help="Where a CPU job of the lab runs")
     add("--urls", default="", help="File with a URL a line, to make links of; without it they are made up")

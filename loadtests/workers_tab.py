@@ -1,7 +1,6 @@
 """The tab "Workers" in Locust's web UI: what each worker of the service does, and who has too much of it.
 
-Requests are counted here, by the X-Worker of each answer, also in Locust's own worker processes; the rest comes from the
-service's /workers. Only the process with the web UI asks that.
+Only the process with the web UI asks the service for its /workers.
 """
 
 import json
@@ -15,6 +14,9 @@ from flask import Flask, Response, request
 from locust import events
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+
+from loadtests.options import option
+from loadtests.served import served
 
 KEY = "workers"
 COLUMNS = {
@@ -31,35 +33,6 @@ COLUMNS = {
 RATE_OVER_S = 10
 SATURATED_PERCENT = 90
 """Of a core, as Locust's own warning has it. One Locust process is one core."""
-
-served: Counter[str] = Counter()
-"""Requests by worker of the service, of this run: of all Locust processes in the master, else of this one."""
-unreported: Counter[str] = Counter()
-
-
-@events.request.add_listener
-def count(response: Any = None, **_: object) -> None:
-    if response is not None and (worker := (response.headers or {}).get("X-Worker")):
-        served[worker] += 1
-        unreported[worker] += 1
-
-
-@events.report_to_master.add_listener
-def report(data: dict[str, Any], **_: object) -> None:
-    data["served"] = dict(unreported)
-    unreported.clear()
-
-
-@events.worker_report.add_listener
-def receive(data: dict[str, Any], **_: object) -> None:
-    served.update(data.get("served", {}))
-
-
-@events.reset_stats.add_listener
-@events.test_start.add_listener
-def forget(**_: object) -> None:
-    served.clear()
-    unreported.clear()
 
 
 class Watch:
@@ -84,7 +57,8 @@ class Watch:
 
     def _ask(self) -> None:
         try:
-            answer = requests.get(f"{(self.environment.host or '').rstrip('/')}/workers", timeout=3)
+            base = option(self.environment, "ops_url") or self.environment.host or ""
+            answer = requests.get(f"{base.rstrip('/')}/workers", timeout=3)
             answer.raise_for_status()
             self.workers, self.failure = answer.json()["workers"], ""
         except (requests.RequestException, KeyError, ValueError) as error:

@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 
+from loadtests.prove.client import ask, read_workers
 from loadtests.prove.connection import Address
-from loadtests.prove.generate import run_load, run_ping, run_spin
+from loadtests.prove.generate import run_load, run_spin
 from loadtests.prove.machine import cpu_seconds
-from loadtests.prove.stage import Stage, ask, read_workers
+from loadtests.prove.ping import run_ping
+from loadtests.prove.stage import Stage
 from loadtests.prove.window import Sample, Tally, Window, percentiles
 
 Started = tuple[Future[Tally] | None, Future[Tally] | None, list[Future[int]]]
 
-WARM_UP_S = 0.4
+WARM_UP_S = 0.3
 CONNECTS_PER_S = 1200
 CALM_S = 0.05
 CALM_TIMEOUT_S = 30.0
@@ -45,12 +47,12 @@ class Bench:
         _sleep_until(end)
         after = cpu_seconds()
         sample = _sample(window, load, ping, spins)
-        foreign_s = max(0.0, (after.busy - before.busy) - (after.ours - before.ours))
+        ours, starved, busy = ((now - then) / window.seconds for now, then in zip(after, before, strict=True))
         return replace(
             sample,
             memory_mb=sum(worker["rss_mb"] for worker in workers),
-            foreign_cores=round(foreign_s / window.seconds, 2),
-            idle_cores=round((after.idle - before.idle) / window.seconds, 2),
+            foreign_cores=round(max(0.0, busy - ours), 2),
+            starved_cores=round(starved, 2),
         )
 
     def _start(self, window: Window, address: Address, begin: float, end: float) -> Started:

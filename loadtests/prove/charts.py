@@ -16,7 +16,15 @@ from loadtests.prove.evidence import ping_p99s_ms, rates
 from loadtests.prove.experiments.placement import PLACES
 from loadtests.prove.experiments.scaling import cpu
 from loadtests.prove.experiments.spread import WINDOW as SPREAD
-from loadtests.prove.experiments.waiting import LONG_SLEEP_MS, MANY, SLEEP_MS, STEPS, await_name, block_name
+from loadtests.prove.experiments.waiting import (
+    LONG_SLEEP_MS,
+    MANY,
+    SLEEP_MS,
+    STEPS,
+    THOUSAND,
+    await_name,
+    block_name,
+)
 from loadtests.prove.proof import Proof
 from loadtests.prove.words import number
 
@@ -107,15 +115,16 @@ def _draw_throughput(proof: Proof, axes: Axes) -> None:
 
 def _draw_waiting(proof: Proof, axes: Axes) -> None:
     results = proof.results["awaiting"]
-    users = sorted({*STEPS, proof.scope.users})
-    for name, label, color, marker in ((await_name, "awaited", GOOD, "o-"), (block_name, "blocking", BAD, "s-")):
-        at_once = [median(rates(results, name(count))) * SLEEP_MS / 1000 for count in users]
-        counts = list(users)
-        if many := rates(results, name(MANY)):
-            counts.append(MANY)
-            at_once.append(median(many) * LONG_SLEEP_MS / 1000)
-        axes.plot(counts, at_once, marker, color=color)
-        axes.text(counts[-1] * 1.15, at_once[-1], f"{label}: {number(at_once[-1])}", color=color, va="center")
+    users = [*(count for count in STEPS if count < proof.scope.users), proof.scope.users]
+    lines = {
+        name: {count: median(rates(results, window(count))) * SLEEP_MS / 1000 for count in users}
+        for name, window in (("awaited", await_name), ("blocking", block_name))
+    }
+    lines["awaited"][MANY] = median(rates(results, THOUSAND)) * LONG_SLEEP_MS / 1000
+    for (label, line), color, marker in zip(lines.items(), (GOOD, BAD), "os", strict=True):
+        axes.plot(list(line), list(line.values()), f"{marker}-", color=color)
+        last, at_once = max(line.items())
+        axes.text(last * 1.15, at_once, f"{label}: {number(at_once)}", color=color, va="center")
     axes.plot([1, MANY], [1, MANY], "--", color=FAINT, zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -12,9 +12,8 @@ Results = Mapping[str, Sequence[Sample]]
 
 SATURATED = 0.9
 """Of a core. A generator that computes, or wants to, for longer than this measures itself."""
-FOREIGN_CORES = 0.2
-IDLE_CORES = 0.5
-"""Other programs are an excuse where they use more than the one and leave less than the other idle."""
+CROWDED = 0.2
+"""Cores. Other programs are an excuse where they use more than this, and ours waited for a core for more than this."""
 REFUSALS = {
     "401": "the deployment wants a key",
     "403": "the deployment forbids it",
@@ -91,11 +90,9 @@ class Evidence:
                 yield f"{sample.window}: the load generator was saturated ({wanted:.0%} of a core)"
 
     def _excuses(self) -> Iterator[str]:
-        """Other programs had a share of the machine and left nothing idle: what fell short may be what they took."""
-        samples = list(self._samples())
-        foreign, idle = (
-            median(values) if (values := [getattr(sample, name) for sample in samples]) else 0.0
-            for name in ("foreign_cores", "idle_cores")
+        foreign, starved = (
+            median([getattr(sample, name) for sample in self._samples()] or [0.0])
+            for name in ("foreign_cores", "starved_cores")
         )
-        if foreign > FOREIGN_CORES and idle < IDLE_CORES:
-            yield f"other programs used {foreign:.1f} cores of this machine, and {idle:.1f} were idle"
+        if foreign > CROWDED and starved > CROWDED:
+            yield f"other programs used {foreign:.1f} cores of this machine, and ours waited for {starved:.1f}"

@@ -1,17 +1,15 @@
-"""What runs in a generator process: a load, a ping, or a spin, each between two moments of the monotonic clock."""
+"""What runs in a generator process: a load, or plain computing, between two moments of the monotonic clock."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import uvloop
 
 from loadtests.prove.connection import Address, Connection, connect, connect_to_each, get
-from loadtests.prove.window import Load, Tally, Use
+from loadtests.prove.meter import metered
+from loadtests.prove.window import Load, Tally
 
-PING_EVERY_S = 0.005
 AFTER_503_S = 0.5
 """Who is told to come back later does; asking again at once would only measure refusals."""
 LATE_S = 10.0
@@ -19,10 +17,6 @@ LATE_S = 10.0
 
 def run_load(address: Address, load: Load, workers: int, begin: float, end: float) -> Tally:
     return uvloop.run(_load(address, load, workers, begin, end))
-
-
-def run_ping(address: Address, begin: float, end: float) -> Tally:
-    return uvloop.run(_ping(address, begin, end))
 
 
 def run_spin(begin: float, end: float) -> int:
@@ -42,7 +36,7 @@ async def _load(address: Address, load: Load, workers: int, begin: float, end: f
         return await _hold(address, load, tally, begin, end)
     ready: list[Connection] = await connect_to_each(address, load.users, workers) if load.placed else []
     users = [_user(address, load, tally, begin, ready.pop() if ready else None) for _ in range(load.users)]
-    async with _measured(tally, begin, end):
+    async with metered(tally, begin, end):
         tasks = [asyncio.create_task(user) for user in users]
         await _end(tasks, end)
     return tally
@@ -88,7 +82,7 @@ async def _user(address: Address, load: Load, tally: Tally, begin: float, connec
 async def _hold(address: Address, load: Load, tally: Tally, begin: float, end: float) -> Tally:
     request = get(load.path, address.host)
     held: list[Connection] = []
-    async with _measured(tally, begin, end):
+    async with metered(tally, begin, end):
         while len(held) < load.users and time.monotonic() < begin:
             with suppress(OSError):
                 fresh = await asyncio.gather(*(connect(address) for _ in range(min(50, load.users - len(held)))))
@@ -106,47 +100,3 @@ async def _hold(address: Address, load: Load, tally: Tally, begin: float, end: f
     for connection in held:
         connection.transport.abort()
     return tally
-
-
-async def _ping(address: Address, begin: float, end: float) -> Tally:
-    """At fixed times, and measured from the time it was due: a frozen service delays every ping it makes late."""
-    tally = Tally()
-    request = get("/livez", address.host)
-    connection = await connect(address)
-    await connection.ask(request)
-    async with _measured(tally, begin, end):
-        due = begin
-        with suppress(TimeoutError):
-            async with asyncio.timeout(end - time.monotonic()):
-                while due < end:
-                    started = due
-                    if (early_s := due - time.monotonic()) > 0:
-                        await asyncio.sleep(early_s)
-                        started = time.monotonic()  # not due: our own timer's lateness is not the service's
-                    await connection.ask(request)
-                    tally.latencies_ms.append((time.monotonic() - started) * 1000)
-                    due += PING_EVERY_S
-        while due < end:  # never answered: at least this late
-            tally.latencies_ms.append((end - due) * 1000)
-            due += PING_EVERY_S
-    connection.transport.abort()
-    return tally
-
-
-@asynccontextmanager
-async def _measured(tally: Tally, begin: float, end: float) -> AsyncIterator[None]:
-    """Notes what share of the window this process computed, or wanted to."""
-    before: list[tuple[float, float]] = []
-    timer = asyncio.get_running_loop().call_later(max(0, begin - time.monotonic()), lambda: before.append(_use_s()))
-    yield
-    timer.cancel()
-    cpu_s, starved_s = (now - then for now, then in zip(_use_s(), before[0] if before else _use_s(), strict=True))
-    tally.use = Use(cpu=cpu_s / (end - begin), starved=starved_s / (end - begin))
-
-
-def _use_s() -> tuple[float, float]:
-    try:
-        starved_ns = int(Path("/proc/thread-self/schedstat").read_text().split()[1])
-    except OSError:  # not Linux
-        starved_ns = 0
-    return time.process_time(), starved_ns / 1e9

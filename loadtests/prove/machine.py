@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -25,8 +26,10 @@ class CpuSeconds(NamedTuple):
     """Since whenever; a difference of two of these is what happened between them."""
 
     ours: float
+    starved: float
+    """That our processes could have computed, had they had a core."""
     busy: float
-    idle: float
+    """Of the whole machine."""
 
 
 def describe() -> Machine:
@@ -43,13 +46,19 @@ def _cores() -> int:
 def cpu_seconds() -> CpuSeconds:
     """Ours are this process and all that it started: generators, services, servers."""
     me = psutil.Process()
-    ours = 0.0
+    ours = starved = 0.0
     for process in (me, *me.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):
             times = process.cpu_times()
             ours += times.user + times.system
+            starved += _starved_s(process.pid)
     machine = psutil.cpu_times()
-    idle = machine.idle + getattr(machine, "iowait", 0.0)
-    # The guests' time is in the user's already.
-    busy = sum(machine) - idle - getattr(machine, "guest", 0.0) - getattr(machine, "guest_nice", 0.0)
-    return CpuSeconds(ours, busy, idle)
+    # A guest's time is in the user's already.
+    unused = ("idle", "iowait", "guest", "guest_nice")
+    return CpuSeconds(ours, starved, sum(machine) - sum(getattr(machine, name, 0.0) for name in unused))
+
+
+def _starved_s(pid: int) -> float:
+    """What its threads waited for a core; 0 where the kernel does not say."""
+    waits_ns = (int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(waits_ns) / 1e9

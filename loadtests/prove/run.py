@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from loadtests.prove.bench import Bench, generators, raise_file_limit
+from loadtests.prove.client import ask, read_workers
 from loadtests.prove.evidence import Results, rates
 from loadtests.prove.experiment import Experiment, Scope
 from loadtests.prove.experiments import EXPERIMENTS
 from loadtests.prove.experiments.scaling import cpu
 from loadtests.prove.machine import describe
 from loadtests.prove.proof import Options, Proof
-from loadtests.prove.stage import Deployment, Stage, ask, own_services, read_workers
+from loadtests.prove.stage import Deployment, Stage, own_services
 from loadtests.prove.usl import Law, fit
 from loadtests.prove.window import Sample, Window
 

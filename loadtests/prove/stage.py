@@ -3,8 +3,6 @@
 So windows can alternate between them, and no restart lies between the two sides of a ratio.
 """
 
-import http.client
-import json
 import os
 import shutil
 import subprocess
@@ -12,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Protocol
 
-from loadtests.prove.connection import Address
+from loadtests.prove.client import is_ready, read_workers
 from local.process import LocalError, free_port, spawn, terminate
 from local.servers import Postgres, Valkey
 
@@ -70,19 +69,22 @@ def own_services(counts: Iterable[int]) -> Iterator[OwnServices]:
         valkey = stack.enter_context(Valkey(home / "valkey"))
         shared = {"DATABASE_URL": postgres.url, "REPLICAS": str(len(counts))}
         _migrate(shared | {"REDIS_URL": valkey.url}, home)
-        urls: dict[int, str] = {}
+        services: dict[int, _Service] = {}
         for number, workers in enumerate(counts):
             redis = f"{valkey.url.rpartition('/')[0]}/{number}"  # /workers lists what shares a Redis database
             folder = home / f"service-{workers}"
             if number:
-                _same_work(home / f"service-{counts[0]}", folder)
-            urls[workers] = _start(stack, workers, shared | {"REDIS_URL": redis}, folder)
-        yield OwnServices(urls)
+                _same_work(services[counts[0]], folder)
+            services[workers] = _start(stack, workers, shared | {"REDIS_URL": redis}, folder)
+        for service in services.values():
+            service.wait_until_ready()
+        yield OwnServices({workers: service.url for workers, service in services.items()})
 
 
-def _same_work(first: Path, folder: Path) -> None:
+def _same_work(first: "_Service", folder: Path) -> None:
     """The lab measures once how much work a millisecond is. All services must mean the same by it."""
-    shutil.copytree(first / "state" / "lab", folder / "state" / "lab")
+    first.wait_until_ready()
+    shutil.copytree(first.home / "state" / "lab", folder / "state" / "lab")
 
 
 def _environment(variables: dict[str, str], home: Path) -> dict[str, str]:
@@ -99,7 +101,22 @@ def _migrate(variables: dict[str, str], home: Path) -> None:
         raise LocalError(f"The schema could not be made: {done.stderr.strip().splitlines()[-1]}")
 
 
-def _start(stack: ExitStack, workers: int, variables: dict[str, str], home: Path) -> str:
+@dataclass(frozen=True)
+class _Service:
+    process: subprocess.Popen[bytes]
+    url: str
+    home: Path
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not is_ready(self.url):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                said = (self.home / "log").read_text(errors="replace")
+                raise LocalError(f"The service did not become ready: {said[-2000:]}")
+            time.sleep(0.05)
+
+
+def _start(stack: ExitStack, workers: int, variables: dict[str, str], home: Path) -> _Service:
     home.mkdir(exist_ok=True)
     port = free_port()
     switches = {
@@ -118,39 +135,4 @@ def _start(stack: ExitStack, workers: int, variables: dict[str, str], home: Path
             stderr=log,
         )
     stack.callback(terminate, process, within_s=40)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while not is_ready(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise LocalError(f"The service did not become ready: {(home / 'log').read_text(errors='replace')[-2000:]}")
-        time.sleep(0.05)
-    return url
-
-
-def is_ready(url: str, path: str = "/readyz") -> bool:
-    try:
-        return ask(url, path, timeout_s=2)[0] == 200
-    except OSError:
-        return False
-
-
-def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
-    """One request and its answer, whatever its status; no redirect is followed.
-
-    Raises:
-        OSError: there was none.
-    """
-    connection = http.client.HTTPConnection(*Address.of(url), timeout=timeout_s)
-    try:
-        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except http.client.HTTPException as error:
-        raise ConnectionError(str(error)) from error
-    finally:
-        connection.close()
-
-
-def read_workers(url: str, *, timeout_s: float = 10) -> dict[str, Any]:
-    """`GET /workers`: the plan, and every live worker."""
-    return dict(json.loads(ask(url, "/workers", timeout_s=timeout_s)[1]))
+    return _Service(process, f"http://127.0.0.1:{port}", home)

@@ -62,7 +62,8 @@ class Sample:
     generator: Use = Use()
     foreign_cores: float = 0
     """What other programs used of the machine, in cores."""
-    idle_cores: float = 0
+    starved_cores: float = 0
+    """What all of our own processes waited for one, in cores."""
 
     @property
     def per_second(self) -> float:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from loadtests.prove.proof import Proof
 
+GUESS = "This is an extrapolation: measure before you buy."
+
 
 def number(value: float) -> str:
     """Three digits that count, and thousands apart."""
@@ -24,13 +26,12 @@ def law_in_words(proof: Proof) -> Iterator[str]:
         f"Universal Scalability Law: {law.rate:.1f} CPU jobs a second by one worker, contention {law.contention:.2%}, "
         f"coherency {coherency}; the points lie {law.error:.1%} from it."
     )
-    workers, cores = law.workers_for(load), proof.machine.cores
-    replicas = law.replicas_for(load, workers=min(cores, law.measured_to))
-    extrapolated = (
-        "" if workers and workers <= law.measured_to else " This is an extrapolation: measure before you buy."
-    )
-    one_machine = f"{workers} workers on as many cores" if workers else "no number of workers on one machine"
-    yield (
-        f"{number(load)} such jobs a second would need {one_machine}, or {replicas} replicas "
-        f"of {min(cores, law.measured_to)} workers.{extrapolated}"
-    )
+    workers, each = law.workers_for(load), min(proof.machine.cores, law.measured_to)
+    replicas = f"{law.replicas_for(load, workers=each)} replicas of {each} workers"
+    jobs = f"{number(load)} such jobs a second"
+    if workers is None:
+        yield f"{jobs} are more than one machine does, however many its workers; {replicas} would do them. {GUESS}"
+    elif workers > law.measured_to:
+        yield f"{jobs} would need {workers} workers on as many cores, or {replicas}. {GUESS}"
+    else:
+        yield f"{jobs} need {workers} workers."

@@ -6,7 +6,7 @@ from loadtests.prove.claims import Claim, at_least, at_most, ratios
 from loadtests.prove.evidence import Evidence
 from loadtests.prove.window import Percentiles, Sample, Use
 
-GOOD = Sample("w", workers=1, seconds=2, done=100, statuses={"200": 100}, idle_cores=1.0)
+GOOD = Sample("w", workers=1, seconds=2, done=100, statuses={"200": 100})
 PROVED, NOT_PROVED, CANNOT = "proved", "not proved", "cannot be told here"
 
 
@@ -30,13 +30,13 @@ def _changed(**values: object) -> Sample:
         (_changed(generator=Use(cpu=0.7, starved=0.3)), 9, CANNOT, "saturated"),
         (_changed(statuses={"404": 100}, done=0), 20, CANNOT, "no such route"),
         # Other programs on the cores: an excuse for what falls short, and no help for the rest.
-        (_changed(foreign_cores=1.5, idle_cores=0.0), 20, PROVED, ""),
-        (_changed(foreign_cores=1.5, idle_cores=0.0), 9, CANNOT, "other programs"),
-        (_changed(foreign_cores=1.5, idle_cores=6.0), 9, NOT_PROVED, ""),
+        (_changed(foreign_cores=1.5, starved_cores=0.8), 20, PROVED, ""),
+        (_changed(foreign_cores=1.5, starved_cores=0.8), 9, CANNOT, "other programs"),
+        (_changed(foreign_cores=1.5, starved_cores=0.05), 9, NOT_PROVED, ""),
         # The service's own mistakes: never proved, and no excuse.
         (_changed(statuses={"200": 99, "500": 1}), 20, NOT_PROVED, "1 times 500"),
         (_changed(statuses={"ConnectionResetError": 1}), 20, NOT_PROVED, "ConnectionResetError"),
-        (_changed(statuses={"503": 5}, done=0, foreign_cores=1.5, idle_cores=0.0), 9, NOT_PROVED, "5 times 503"),
+        (_changed(statuses={"503": 5}, done=0, foreign_cores=1.5, starved_cores=0.8), 9, NOT_PROVED, "5 times 503"),
     ],
 )
 def test_verdict_follows_from_ratio_and_samples(sample: Sample, ratio: float, verdict: str, why: str) -> None:

@@ -12,7 +12,7 @@ from loadtests.prove.experiment import Scope
 from loadtests.prove.experiments import EXPERIMENTS
 from loadtests.prove.experiments.limits import CROWDED, FULL
 from loadtests.prove.experiments.placement import PLACES
-from loadtests.prove.experiments.waiting import MANY, await_name, block_name
+from loadtests.prove.experiments.waiting import THOUSAND, await_name, block_name
 from loadtests.prove.machine import Machine
 from loadtests.prove.pictures import draw
 from loadtests.prove.proof import Options, Proof
@@ -24,7 +24,7 @@ from tests.loadtests.conftest import SHOTS
 SCOPE = Scope(counts=(1, 2, 4), most=2, users=100, seconds=1.5, connections=10_000, lane_bound=17, link="abcd")
 RATES = {
     **{await_name(users): users * 19.5 for users in (1, 10, 100)},
-    await_name(MANY): 1950.0,
+    THOUSAND: 1950.0,
     **{block_name(users): 19.7 for users in (1, 10, 100)},
     "CPU, 1 workers": 19.8,
     "CPU, 2 workers": 38.9,
@@ -61,7 +61,6 @@ def _sample(window: Window) -> Sample:
         memory_mb=(232.0 if window.name == FULL else 82.0) if window.memory else 0.0,
         # One window whose generator could not keep up, so that a verdict of each kind is seen.
         generator=Use(cpu=0.97 if window.name == "32 following" else 0.1),
-        idle_cores=0.8,
     )
 
 

@@ -1,0 +1,36 @@
+"""Single requests of the measuring process itself. The load comes from processes of its own."""
+
+import http.client
+import json
+from typing import Any
+
+from loadtests.prove.connection import Address
+
+
+def is_ready(url: str, path: str = "/readyz") -> bool:
+    try:
+        return ask(url, path, timeout_s=2)[0] == 200
+    except OSError:
+        return False
+
+
+def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
+    """One request and its answer, whatever its status; no redirect is followed.
+
+    Raises:
+        OSError: there was none.
+    """
+    connection = http.client.HTTPConnection(*Address.of(url), timeout=timeout_s)
+    try:
+        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        connection.close()
+
+
+def read_workers(url: str, *, timeout_s: float = 10) -> dict[str, Any]:
+    """`GET /workers`: the plan, and every live worker."""
+    return dict(json.loads(ask(url, "/workers", timeout_s=timeout_s)[1]))
