@@ -19,7 +19,10 @@ from service.resources import open_resources
 from service.settings import Settings, load_settings
 from service.sizing import make_plan, read_limits
 
-FEATURES: tuple[str, ...] = ("links", "lab")
+FEATURES: tuple[str, ...] = (
+    "links",
+    "lab",
+)
 
 
 class Service(FastAPI):
