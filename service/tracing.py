@@ -50,8 +50,8 @@ def note_sql(query: Any) -> None:
 
 
 def _add_span(name: str, began_s: float, ended_s: float, attributes: Mapping[str, str]) -> None:
-    if _tracer is None or not trace.get_current_span().get_span_context().is_valid:
-        return  # what the worker does of its own accord would be a trace a second
+    if _tracer is None or not trace.get_current_span().is_recording():
+        return  # not sampled, or what the worker does of its own accord: that would be a trace a second
     span = _tracer.start_span(name, start_time=_EPOCH_NS + int(began_s * 1e9), attributes=attributes)
     span.end(_EPOCH_NS + int(ended_s * 1e9))
 
