@@ -185,7 +185,7 @@ def written_by_thread() -> Iterator[None]:
         gathered.flush()
 
 
-class GunicornLogger(Logger):
+class GunicornLogger(Logger):  # type: ignore[misc]
     """Gunicorn's lines go the way of all others. It sets up logging in the master, once more at each reload."""
 
     def setup(self, cfg: Any) -> None:
