@@ -4,6 +4,7 @@ import signal
 import threading
 from collections import Counter
 from contextlib import closing, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,6 +93,23 @@ def test_dead_workers_leave_neither_gauges_nor_files(start_service: StartService
     eventually(lambda: gauges() == {str(pid) for pid in service.worker_pids()} and len(gauges()) == 2)
     files = {file.stem.rpartition("_")[2] for file in service.home.rglob("metrics/*/*.db")}
     assert files == {"dead", str(service.pid), *map(str, service.worker_pids())}
+
+
+def _replaced(service: RunningService, old: set[int]) -> bool:
+    return len(service.worker_pids()) == len(old) and not old & set(service.worker_pids())
+
+
+def test_counts_outlive_a_reload(start_service: StartService) -> None:
+    service = start_service(workers=2)
+    for _ in range(20):
+        httpx.get(f"{service.url}/nowhere")
+    for reloads in (1, 2):
+        old = set(service.worker_pids())
+        os.kill(service.pid, signal.SIGHUP)
+        eventually(partial(_replaced, service, old), within_s=30)
+        service.wait_ready()
+        assert total(service.url, "http_requests_total", route="unmatched") == 20
+        assert total(service.url, "worker_exits_total", cause="told") == 2 * reloads
 
 
 def test_old_counts_are_gone_after_a_restart(start_service: StartService, tmp_path: Path) -> None:
