@@ -54,6 +54,10 @@ class Clocks(NamedTuple):
     process_s: float
     gc_s: float
 
+    @property
+    def others_s(self) -> float:
+        return self.process_s - self.ran_s
+
     def since(self, before: "Clocks") -> "Clocks":
         return Clocks(*map(operator.sub, self, before))
 
@@ -135,9 +139,12 @@ class Watchdog:
 
     def _incident(self, turn: Turn, looks: list[Look], before: Clocks) -> Incident:
         looks = [each for each in looks if turn.due_s <= each.at_s <= turn.came_s]
-        cause = classify(turn, looks, self._clocks().since(before), blocked_s=self.blocked_s)
+        spent = self._clocks().since(before)
+        cause = classify(turn, looks, spent, blocked_s=self.blocked_s)
         places = Counter(each.place for each in looks if each.place)
-        place = places.most_common(1)[0][0] if places and cause != "starved" else self._beside()
+        place = places.most_common(1)[0][0] if places else None
+        if cause == "starved":
+            place = self._beside() if spent.others_s > self.blocked_s else None
         seen = sum(place is not None and each.function == place.function for each in places.elements())
         requests = Counter(each.request for each in looks if each.request).most_common(20)
         return Incident(
@@ -149,11 +156,13 @@ class Watchdog:
             requests=tuple(request for request, _ in requests),
         )
 
-    def _beside(self) -> Place | None:
-        """Where another thread of ours runs: what the loop may be waiting for."""
-        not_it = {self._loop_thread, threading.get_ident()}
-        stacks = [list(stack(frame)) for thread, frame in sys._current_frames().items() if thread not in not_it]
-        return next((place_of(frames) for frames in stacks if any(map(is_own, frames))), None)
+    @staticmethod
+    def _beside() -> Place | None:
+        """Where a thread that serves requests works: what the loop may be waiting for."""
+        frames = sys._current_frames()
+        busy = [frames.get(thread.ident or 0) for thread in threading.enumerate() if thread.name.startswith("AnyIO")]
+        stacks = [list(stack(frame)) for frame in busy]
+        return next((place_of(found) for found in stacks if any(map(is_own, found))), None)
 
 
 def report(event: str, incident: Incident) -> None:
@@ -181,7 +190,7 @@ def classify(turn: Turn, looks: list[Look], spent: Clocks, *, blocked_s: float) 
     if spent.ran_s > spent.wall_s / 2 or (spent.ran_s > blocked_s and could_run_s > spent.wall_s / 2):
         return "cpu on the loop"
     # Who waits for the GIL wakes each switch interval to ask for it; who waits in a call sleeps.
-    wants_gil = spent.process_s - spent.ran_s > late_s / 2 and spent.slices > GIL_SLICES_A_SECOND * late_s
+    wants_gil = spent.others_s > late_s / 2 and spent.slices > GIL_SLICES_A_SECOND * late_s
     # A watchdog that could not look either shared the loop's fate: the process had no CPU.
     glances = [turn.due_s, *(each.at_s for each in looks), turn.came_s]
     blind_s = max(later - earlier for earlier, later in itertools.pairwise(glances))

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -84,6 +85,26 @@ async def test_a_thread_that_keeps_the_gil_starves_the_loop(watch: LoopWatch) ->
     incident = await incident_after(watch, thread.start)
     thread.join()
     assert incident.cause == "starved"
+
+
+async def test_a_starved_loop_names_the_pools_thread_that_computes_and_no_idle_one(watch: LoopWatch) -> None:
+    idle, over = threading.Event(), threading.Event()
+    threading.Thread(target=idle.wait).start()
+
+    def compute() -> None:
+        while not over.is_set():
+            hold_the_gil()
+
+    computing = asyncio.create_task(anyio.to_thread.run_sync(compute))
+    places: set[str] = set()
+    for _ in range(20):
+        await asyncio.sleep(0.1)
+        places |= {incident.place.function for incident in watch.watchdog.incidents if incident.place}
+    over.set()
+    idle.set()
+    await computing
+    assert "hold_the_gil" in places
+    assert all("compute" in function or "gil" in function for function in places)
 
 
 async def test_awaiting_is_no_incident(watch: LoopWatch) -> None:
