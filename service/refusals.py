@@ -1,16 +1,20 @@
-"""What the server refuses by itself, before the application sees it, and in which words. Pure: bytes in, bytes out.
+"""What the server refuses by itself, before the application sees it, in which words, and a line of log for it.
 
 Like `errors` it speaks `application/problem+json`, but without fastapi: the master imports it.
 """
 
 import json
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 Header = tuple[bytes, bytes]
+
+log = structlog.get_logger("service.refusals")
 
 _IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
 
@@ -47,7 +51,8 @@ def check_head_size(head_bytes: int, most: int) -> None:
 
 
 def as_answer(refused: Refused, default_headers: Sequence[Header]) -> bytes:
-    title = HTTPStatus(refused.status).phrase
+    title, request_id = HTTPStatus(refused.status).phrase, secrets.token_hex(16)
+    log.info("refused", status=refused.status, detail=str(refused), request_id=request_id)
     problem = {"type": "about:blank", "title": title, "status": refused.status, "detail": str(refused)}
     body = json.dumps(problem).encode()
     headers = [
@@ -55,6 +60,7 @@ def as_answer(refused: Refused, default_headers: Sequence[Header]) -> bytes:
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        (b"x-request-id", request_id.encode()),
     ]
     if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", b"1"))

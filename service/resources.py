@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,7 +82,10 @@ async def acquire(pool: Pool) -> AsyncIterator[Connection]:
         raise DatabaseUnavailable(_reason(error)) from error
     finally:
         note("postgres", began_s)
-        await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
+        # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and
+        # its own TimeoutError must not take the place of ours.
+        with suppress(*DATABASE_FAILURES):
+            await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
 
 
 def _reason(error: BaseException) -> str:

@@ -16,6 +16,7 @@ LEFT_OUT = [".git", ".venv", ".local", "__pycache__", "reports", ".mypy_cache", 
 TESTS = [
     "tests",
     "--ignore=tests/e2e",
+    "--ignore-glob=*/test_page.py",
     "--ignore=tests/local",
     "--ignore=tests/loadtests",
     "--ignore=tests/test_removal.py",

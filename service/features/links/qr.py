@@ -19,6 +19,10 @@ class ErrorLevel(StrEnum):
     Q = "q"
     H = "h"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "ErrorLevel | None":
+        return next((level for level in cls if level == str(value).lower()), None)
+
 
 MEDIA_TYPES = {Format.SVG: "image/svg+xml", Format.PNG: "image/png"}
 

@@ -34,7 +34,7 @@ TargetUrl = Annotated[
     str,
     Field(
         max_length=MAX_LENGTH,
-        pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://",
+        json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},  # for readers; `check_url` says it in words
         description="An absolute http or https URL; the short link leads to exactly this.",
         examples=["https://example.com/a/long/path?with=parameters#and-more"],
     ),

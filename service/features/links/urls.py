@@ -1,9 +1,10 @@
 """Which URLs may be shortened, and how one is written in a `Location` header. Pure: no request, no server."""
 
 import ipaddress
+import posixpath
 import re
 from contextlib import suppress
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import idna
 
@@ -47,9 +48,10 @@ def to_location(url: str) -> bytes:
 def leads_under(url: str, base: str) -> bool:
     """Whether `url` is an address below `base`, however its host, its port and its scheme are written."""
     target = urlsplit(url)
+    path = posixpath.normpath(f"/{unquote(target.path).lstrip('/')}")  # as a browser and our server will read it
     with suppress(ValueError):  # a base from a Host header may be nonsense, under which nothing leads
         own = urlsplit(base)
-        return _split_authority(target) == _split_authority(own) and target.path.startswith(own.path)
+        return _split_authority(target) == _split_authority(own) and path.startswith(own.path)
     return False
 
 

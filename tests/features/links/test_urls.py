@@ -126,6 +126,8 @@ def test_any_accepted_host_is_one_host_to_every_reader(url: str) -> None:
     [
         ("https://short.example/r/abcd", True),
         ("HTTP://SHORT.example.:443/r/abcd?x", True),
+        ("https://short.example/%72/abcd", True),
+        ("https://short.example/x/../r/abcd", True),
         ("https://short.example/links", False),
         ("https://other.example/r/abcd", False),
         ("https://short.example:8443/r/abcd", False),
