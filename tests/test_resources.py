@@ -1,0 +1,105 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from local.servers import Postgres, Valkey
+from service.errors import CacheUnavailable, DatabaseUnavailable
+from service.metrics import WorkerStats
+from service.resources import Resources, acquire, open_resources
+from service.settings import Settings
+from service.sizing import make_plan, read_limits
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def resources(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Resources]:
+    settings = Settings(
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url),
+        state_dir=tmp_path,
+        request_timeout_s=1.5,
+        db_connection_budget=8,
+        web_concurrency=2,
+    )
+    async with open_resources(settings, make_plan(settings, read_limits()), WorkerStats()) as resources:
+        yield resources
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Every process of a server stands still: it neither answers nor refuses."""
+    server = psutil.Process(pid)
+    family = [server, *server.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+async def test_a_postgres_that_hangs_is_unavailable_and_then_back(resources: Resources, postgres: Postgres) -> None:
+    async with acquire(resources.pg) as connection:
+        await connection.execute("SELECT 1")
+    with stopped(postgres.pid), pytest.raises(DatabaseUnavailable):
+        async with acquire(resources.pg) as connection:
+            await connection.execute("SELECT 1")
+    async with acquire(resources.pg) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_pool_without_room_is_unavailable_and_says_so(resources: Resources) -> None:
+    assert resources.plan.db_pool == 2
+    async with acquire(resources.pg), acquire(resources.pg):
+        with pytest.raises(DatabaseUnavailable, match="came free"):
+            async with acquire(resources.pg):
+                raise AssertionError
+
+
+async def test_a_thousand_cancelled_callers_leave_no_connection_behind(resources: Resources) -> None:
+    async def ask() -> None:
+        async with acquire(resources.pg) as connection:
+            await connection.execute("SELECT pg_sleep(0.05)")
+
+    for _ in range(20):
+        callers = [asyncio.create_task(ask()) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+    async with acquire(resources.pg) as first, acquire(resources.pg) as second:
+        assert [await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")] == [1, 1]
+
+
+async def test_a_session_is_handed_on_as_it_was(resources: Resources) -> None:
+    """What lets `_no_reset` be: no statement of ours leaves anything behind, and a transaction is rolled back."""
+    async with acquire(resources.pg) as connection:
+        before = await connection.fetch("SELECT name, setting FROM pg_settings ORDER BY name")
+        await connection.execute("BEGIN")  # by hand: nobody ends it
+        await connection.execute("CREATE TABLE leftover ()")
+    async with acquire(resources.pg) as connection:
+        assert await connection.fetchval("SELECT to_regclass('leftover')") is None
+        assert await connection.fetch("SELECT name, setting FROM pg_settings ORDER BY name") == before
+        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+async def test_a_redis_that_hangs_is_left_alone_after_three_tries(resources: Resources, valkey: Valkey) -> None:
+    async def ask() -> None:
+        await resources.cache.run(lambda redis: redis.ping())
+
+    await ask()
+    with stopped(valkey.pid):
+        for _ in range(3):
+            with pytest.raises(CacheUnavailable, match="does not answer"):
+                await ask()
+        with pytest.raises(CacheUnavailable, match="lately"):
+            await ask()
+    await asyncio.sleep(resources.cache.breaker.retry_every_s)
+    await ask()
