@@ -12,18 +12,20 @@ from service.main import FEATURES
 
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = [".git", ".venv", ".local", "__pycache__", "reports", ".mypy_cache", ".ruff_cache", ".hypothesis"]
-# Those that need a container or a browser, or set up an environment of their own, say nothing more about it here.
+# Those that need a container or a browser, set up an environment of their own, or know no feature say nothing about it.
 TESTS = [
     "tests",
     "--ignore=tests/e2e",
     "--ignore-glob=*/test_page.py",
     "--ignore=tests/local",
+    "--ignore=tests/worker",
+    "--ignore=tests/deploy",
     "--ignore=tests/loadtests",
     "--ignore=tests/test_removal.py",
 ]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_is_deleted_with_its_folder_and_its_word(feature: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
