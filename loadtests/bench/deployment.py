@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import psutil
 
-from loadtests.prove.stage import ROOT, ask
+from loadtests.prove.client import ask
+from loadtests.prove.stage import ROOT
 from local.process import LocalError, free_port, spawn, terminate
 from local.servers import Postgres, Valkey
 
@@ -118,7 +119,13 @@ def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: 
         }
         if name == "ours":
             _share_work(home)
-            subprocess.run([sys.executable, "-m", "service", "migrate"], env=environment, cwd=ROOT, check=True)
+            subprocess.run(
+                [sys.executable, "-m", "service", "migrate"],
+                env=environment,
+                cwd=ROOT,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
         with (home / "log").open("wb") as log:
             process = spawn([sys.executable, *COMMANDS[name]], env=environment, cwd=ROOT, stdout=log, stderr=log)
         try:
