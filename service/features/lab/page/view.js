@@ -93,16 +93,19 @@ function placeCulprits(lane, worker) {
   const span = spanMs(width);
   const end = now() - LATE_MS;
   const labels = new Map();
-  let last = null;
+  const runs = new Map();
   for (const block of worker.blocks) {
     if (block.at + block.ms < end - span) continue;
-    if (last && short(last.place) === short(block.place) && block.at - last.until < RUN_MS) {
+    const key = `${block.cause} ${short(block.place)}`;
+    const last = runs.get(key);
+    if (last && block.at - last.until < RUN_MS) {
       last.until = block.at + block.ms;
       last.times += 1;
       continue;
     }
-    last = { at: block.at, until: block.at + block.ms, place: block.place, cause: block.cause, times: 1 };
-    labels.set(block.at, last);
+    const run = { until: block.at + block.ms, place: block.place, cause: block.cause, times: 1 };
+    runs.set(key, run);
+    labels.set(block.at, run);
   }
   for (const [at, label] of lane.labels) if (!labels.has(at)) label.remove(), lane.labels.delete(at);
   let room = width;
