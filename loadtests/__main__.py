@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from loadtests.prove.client import is_ready
-from loadtests.prove.stage import ROOT
+from loadtests.prove.own_service import ROOT
 from local.process import LocalError, check_port, spawn, terminate
 from local.variables import address
 

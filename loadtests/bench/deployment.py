@@ -16,7 +16,7 @@ import asyncpg
 import psutil
 
 from loadtests.prove.client import ask
-from loadtests.prove.stage import ROOT
+from loadtests.prove.own_service import ROOT
 from local.process import LocalError, free_port, spawn, terminate
 from local.servers import Postgres, Valkey
 

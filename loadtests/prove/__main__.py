@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--users", type=int, help=f"who wait at the same time, in the experiments about waiting ({Options.users})")
     add("--seconds", "--time", type=float, help=f"of each measuring window ({Options.seconds:g})")
+    add("--ms", type=int, help=f"length of the CPU jobs beside which a ping is measured ({Options.ms})")
     add("--repeat", type=int, help=f"times that each window is measured, alternating ({Options.repeat})")
     add("--connections", type=int, help=f"idle connections to hold ({Options.connections:,})")
     add("--load", type=float, help=f"CPU jobs a second to compute the workers and replicas for ({Options.load:g})")

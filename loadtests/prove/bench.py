@@ -21,8 +21,8 @@ Started = tuple[Future[Tally] | None, Future[Tally] | None, list[Future[int]]]
 
 WARM_UP_S = 0.3
 CONNECTS_PER_S = 1200
-CALM_S = 0.05
-CALM_TIMEOUT_S = 30.0
+QUICK_S = 0.05
+CALM_TIMEOUT_S = 12.0
 SPARE_FILES = 500
 
 
@@ -36,7 +36,7 @@ class Bench:
     def measure(self, window: Window) -> Sample:
         url = self._stage.url(window.workers)
         if not window.spin:
-            self._calm(url, window.load.path if window.load else "/livez")
+            self._calm(window)
         begin = time.monotonic() + WARM_UP_S + (window.load.users / CONNECTS_PER_S if window.load else 0.0)
         end = begin + window.seconds
         load, ping, spins = self._start(window, Address.of(url), begin, end)
@@ -61,19 +61,24 @@ class Bench:
         ping = submit(run_ping, address, begin, end) if window.ping else None
         return load, ping, [submit(run_spin, begin, end) for _ in range(window.spin)]
 
-    @staticmethod
-    def _calm(url: str, path: str) -> None:
-        """Wait for what the window before left behind: a blocked queue runs on after its clients have gone.
+    def _calm(self, window: Window) -> None:
+        """Wait for what the window before left behind: a blocked queue runs on after its clients have gone."""
+        url = self._stage.url(window.workers)
+        try:
+            _wait_until_quick(url)
+            # Once, so that what only the first request pays for is not measured.
+            ask(url, window.load.path if window.load else "/livez", timeout_s=CALM_TIMEOUT_S)
+        except OSError:
+            self._stage.recover(window.workers)
 
-        `path` is asked once, so that what only the first request pays for is not measured.
-        """
-        deadline = time.monotonic() + CALM_TIMEOUT_S
-        ask(url, path, timeout_s=CALM_TIMEOUT_S)
-        calm = 0
-        while calm < 3 and time.monotonic() < deadline:
-            started = time.monotonic()
-            ask(url, "/livez", timeout_s=CALM_TIMEOUT_S)
-            calm = calm + 1 if time.monotonic() - started < CALM_S else 0
+
+def _wait_until_quick(url: str) -> None:
+    deadline = time.monotonic() + CALM_TIMEOUT_S
+    quick = 0
+    while quick < 3 and (left_s := deadline - time.monotonic()) > 0:
+        started = time.monotonic()
+        ask(url, "/livez", timeout_s=left_s)
+        quick = quick + 1 if time.monotonic() - started < QUICK_S else 0
 
 
 def _sleep_until(moment: float) -> None:
@@ -87,7 +92,7 @@ def _sample(window: Window, load: Future[Tally] | None, ping: Future[Tally] | No
         workers=window.spin or window.workers,
         seconds=window.seconds,
         done=sum(spin.result() for spin in spins) or len(loaded.latencies_ms),
-        statuses=dict(loaded.statuses),
+        statuses=dict(loaded.statuses) or ({"no answer": window.load.users} if window.load else {}),
         latency_ms=percentiles(loaded.latencies_ms),
         ping_ms=percentiles(pinged.latencies_ms),
         by_worker=dict(loaded.by_worker),

@@ -12,6 +12,8 @@ from local.process import LocalError
 class Answer(NamedTuple):
     status: int
     worker: str
+    last: bool
+    """The server closes the connection after it."""
 
 
 class Address(NamedTuple):
@@ -54,7 +56,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(self._parser.get_status_code(), self._worker))
+            answer = Answer(self._parser.get_status_code(), self._worker, not self._parser.should_keep_alive())
+            self._answer.set_result(answer)
 
     async def ask(self, request: bytes) -> Answer:
         """Raises OSError where the connection ends before the answer."""

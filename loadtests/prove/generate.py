@@ -58,7 +58,7 @@ async def _user(address: Address, load: Load, tally: Tally, begin: float, connec
             started = time.monotonic()
             try:
                 connection = connection or await connect(address)
-                status, worker = await connection.ask(request)
+                status, worker, last = await connection.ask(request)
             except OSError as error:
                 connection = None
                 tally.statuses[type(error).__name__] += 1
@@ -69,7 +69,7 @@ async def _user(address: Address, load: Load, tally: Tally, begin: float, connec
                 tally.by_worker[worker] += 1
                 if status < 400:
                     tally.latencies_ms.append((now - started) * 1000)
-            if load.fresh:
+            if last:
                 connection.transport.abort()
                 connection = None
             if status == 503:

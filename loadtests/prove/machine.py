@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import psutil
 
-from loadtests.prove.stage import ROOT
+from loadtests.prove.own_service import ROOT
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def _scope(options: Options, counts: tuple[int, ...], cores: int, stage: Stage) 
         most=max((count for count in counts if count <= cores), default=1) if stage.own else running,
         users=options.users,
         seconds=options.seconds,
+        ms=options.ms,
         connections=min(options.connections, raise_file_limit()),
         lane_bound=plan["cpu_lane_threads"]["value"] + plan["cpu_lane_queue"]["value"],
         own=stage.own,

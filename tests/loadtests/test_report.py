@@ -53,7 +53,9 @@ def _sample(window: Window) -> Sample:
         workers=window.spin or window.workers,
         seconds=window.seconds,
         done=10_000 if window.name == FULL else round(rate * window.seconds),
-        statuses={"200": round(rate * window.seconds)} if window.load else {},
+        statuses={"200": round(rate * window.seconds), **({"503": 90} if window.name == CROWDED else {})}
+        if window.load
+        else {},
         latency_ms=Percentiles(latency_ms, latency_ms, latency_ms),
         ping_ms=Percentiles(1, PINGS_MS.get(window.name, 0.0), 300) if window.ping else Percentiles(),
         by_worker={"host:4711": 61, "host:4712": 55},

@@ -58,6 +58,9 @@ def _overload_windows(scope: Scope) -> list[Window]:
 def _judge_overload(results: Results, scope: Scope) -> list[Claim]:
     crowd = results.get(CROWDED, ())
     alone, served = medians_ms(results, ALONE), [sample.latency_ms.p99 for sample in crowd]
+    refused = [sample.statuses.get("503", 0) for sample in crowd]
+    users = CROWD * scope.lane_bound
+    endless = f"{users} users, a bound of {scope.lane_bound}, and nobody was told to come back: there is no bound"
     return [
         Evidence(results, [ALONE, CROWDED], allowed=("503",)).claim(
             "overload",
@@ -68,10 +71,11 @@ def _judge_overload(results: Results, scope: Scope) -> list[Claim]:
             ratios=ratios(served, alone),
             figures=[
                 figure("one job alone", alone, "ms"),
-                figure(f"served, among {CROWD * scope.lane_bound} users", served, "ms p99"),
-                figure("told to come back (503)", [sample.statuses.get("503", 0) for sample in crowd], "requests"),
+                figure(f"served, among {users} users", served, "ms p99"),
+                figure("told to come back (503)", refused, "requests"),
                 figure("bound of the lane: running and waiting", [scope.lane_bound], "jobs"),
             ],
+            faults=[endless] if crowd and not scope.crowded and not any(refused) else [],
             obstacles=scope.crowded,
         )
     ]

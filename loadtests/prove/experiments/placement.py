@@ -7,8 +7,6 @@ from loadtests.prove.experiments.waiting import busy
 from loadtests.prove.window import Load, Window
 
 PLACES = ("on-loop", "in-threadpool", "in-lane", "in-process")
-JOB_MS = 200
-"""The QR library of the lesson's exercise."""
 USERS = 4
 
 CLAIMS = (
@@ -27,7 +25,7 @@ CLAIMS = (
 
 
 def _windows(scope: Scope) -> list[Window]:
-    loads = {place: Load(f"/lab/cpu/{place}?ms={JOB_MS}", USERS) for place in PLACES}
+    loads = {place: Load(f"/lab/cpu/{place}?ms={scope.ms}", USERS) for place in PLACES}
     return [
         Window("nothing", scope.seconds, ping=True),
         *(Window(place, scope.seconds, load=load, ping=True) for place, load in loads.items()),

@@ -27,6 +27,7 @@ def _judge(results: Results, scope: Scope) -> list[Claim]:
     if any("" in sample.by_worker for sample in samples):
         obstacles.append("the deployment does not name its workers (EXPOSE_WORKER)")
     workers = sorted({worker for sample in samples for worker in sample.by_worker})
+    idle = 0 < len(workers) < scope.most and not obstacles
     return [
         Evidence(results, [WINDOW], allowed=("503",)).claim(
             "spread",
@@ -38,6 +39,7 @@ def _judge(results: Results, scope: Scope) -> list[Claim]:
                 figure(worker, [sample.by_worker.get(worker, 0) for sample in samples], "requests")
                 for worker in workers
             ],
+            faults=[f"{len(workers)} of {scope.most} workers answered"] if idle else [],
             obstacles=obstacles,
         )
     ]
