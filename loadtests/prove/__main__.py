@@ -16,7 +16,7 @@ from loadtests.prove.run import prove
 from loadtests.prove.tables import print_proof
 from local.process import LocalError
 
-QUICK = Options(seconds=0.8, repeat=1, connections=2000)
+QUICK = Options(seconds=0.75, repeat=1, connections=2000)
 
 
 def main(arguments: list[str] | None = None) -> int:

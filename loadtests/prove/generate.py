@@ -69,7 +69,7 @@ async def _user(address: Address, load: Load, tally: Tally, begin: float, connec
                 tally.by_worker[worker] += 1
                 if status < 400:
                     tally.latencies_ms.append((now - started) * 1000)
-            if last:
+            if last or load.fresh:
                 connection.transport.abort()
                 connection = None
             if status == 503:

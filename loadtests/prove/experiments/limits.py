@@ -7,8 +7,8 @@ from loadtests.prove.window import Load, Window
 
 JOB_MS = 50
 LANE = f"/lab/cpu/in-lane?ms={JOB_MS}"
-CROWD = 4
-"""Times the lane's bound, in users: three of four are told to come back."""
+CROWD = 3
+"""Times the lane's bound, in users: two of three are told to come back."""
 LONGEST_S = 4.0
 EMPTY, FULL = "no connections", "idle connections"
 ALONE, CROWDED = "one user", "a crowd"

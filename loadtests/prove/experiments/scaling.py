@@ -6,7 +6,8 @@ from loadtests.prove.experiment import Experiment, Scope
 from loadtests.prove.experiments.waiting import awaited
 from loadtests.prove.window import Load, Window
 
-JOB_MS = 50
+JOB_MS = 20
+"""Short, so that a window holds many and a job more or less does not count."""
 USERS_A_WORKER = 4
 """Enough to keep the lane of a worker busy, and too few to fill its queue."""
 SLEEP_MS = 100
