@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from local.process import free_port, spawn
 from local.servers import Postgres, Valkey
+from service.main import FEATURES
 from service.settings import Settings
 from tests.running import RunningService
 
@@ -24,6 +25,13 @@ ROOT = Path(__file__).parent.parent
 FAST = {"fsync": "off", "full_page_writes": "off"}
 Variables = dict[str, str | int | Path | None]
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    driven = {item: {feature for mark in item.iter_markers("drives") for feature in mark.args} for item in items}
+    gone = [item for item in items if not driven[item] <= set(FEATURES)]
+    config.hook.pytest_deselected(items=gone)
+    items[:] = [item for item in items if item not in gone]
 
 
 class StartService(Protocol):

@@ -8,11 +8,14 @@ from typing import Any
 
 import httpx
 import jsonschema_rs
+import pytest
 
 from local.servers import Valkey
 from tests.conftest import StartService
 from tests.ops.test_ops import eventually
 from tests.running import RunningService
+
+pytestmark = pytest.mark.drives("links", "lab")
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "logs.schema.json").read_text())
 

@@ -82,6 +82,7 @@ def ask(url: str, method: str, path: str, **options: object) -> str:
     return trace
 
 
+@pytest.mark.drives("links")
 def test_a_trace_holds_the_request_its_sql_its_redis_and_its_lane(
     start_service: StartService, receiver: Receiver
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_trace_holds_the_request_its_sql_its_redis_and_its_lane(
     assert {line.get("trace_id") for line in lines if line["event"] == "request"} == wanted.keys()
 
 
+@pytest.mark.drives("links")
 def test_a_job_in_the_lanes_process_belongs_to_its_request(start_service: StartService, receiver: Receiver) -> None:
     service = start_service(workers=1, CPU_LANE_PROCESSES=1, **variables(receiver))  # type: ignore[arg-type]
     httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "traced"}).raise_for_status()

@@ -68,6 +68,7 @@ async def _load(service: RunningService, path: str, kills: int) -> tuple[Counter
     return answers, scrapes
 
 
+@pytest.mark.drives("links")
 def test_killed_workers_answers_stay_counted_and_no_counter_goes_back(start_service: StartService) -> None:
     service = start_service(workers=2, ACCESS_LOG_SAMPLE=0)
     httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "counted"}).raise_for_status()
@@ -122,6 +123,7 @@ def test_old_counts_are_gone_after_a_restart(start_service: StartService, tmp_pa
     assert total(service.url, "http_requests_total", route="unmatched") == 0
 
 
+@pytest.mark.drives("lab")
 def test_metrics_answer_while_every_loop_is_blocked(start_service: StartService) -> None:
     port = free_port()
     service = start_service(workers=2, OPS_PORT=port, LOOP_BLOCKED_MS=50)
@@ -143,6 +145,7 @@ def _block(url: str) -> None:
         httpx.get(f"{url}/lab/sleep/blocking?ms=1500", timeout=30)
 
 
+@pytest.mark.drives("lab")
 def test_what_is_for_operators_can_be_kept_off_the_public_port(start_service: StartService) -> None:
     port = free_port()
     service = start_service(workers=1, OPS_PORT=port, OPS_PUBLIC=0)
@@ -155,6 +158,7 @@ def test_what_is_for_operators_can_be_kept_off_the_public_port(start_service: St
     assert httpx.get(f"http://127.0.0.1:{port}/livez").is_success
 
 
+@pytest.mark.drives("links")
 def test_paths_that_are_no_route_share_one_series(start_service: StartService) -> None:
     service = start_service(workers=1)
     for number in range(5):
