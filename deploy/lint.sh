@@ -10,6 +10,13 @@ said=$(EDGE_NETWORK=172.30.63 "$1/caddy" adapt --validate --config deploy/Caddyf
     exit 1
 }
 
+if command -v promtool >/dev/null; then
+    promtool check rules deploy/alerts.yml >/dev/null
+    promtool test rules deploy/alerts.test.yml >/dev/null
+else
+    echo "lint: there is no promtool here, so the alert rules were not checked" >&2
+fi
+
 if ! docker compose version >/dev/null 2>&1; then
     echo "lint: there is no docker compose here, so its files were not checked" >&2
     exit 0
