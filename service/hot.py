@@ -36,11 +36,10 @@ def before_answer(scope: Scope, call: Callable[[], None]) -> None:
 
     Under another server than our own protocol, now.
     """
-    scope.get("extensions", {}).get(BEFORE_ANSWER, _at_once)(call)
-
-
-def _at_once(call: Callable[[], None]) -> None:
-    call()
+    try:
+        scope["extensions"][BEFORE_ANSWER](call)
+    except KeyError:
+        call()
 
 
 class HotRoute(APIRoute):

@@ -53,10 +53,26 @@ class Roster:
         self._flags[1] = True
 
 
+class Shares:
+    """How many connections each worker has, and when it last said so, in memory that all workers share."""
+
+    SLOTS = 256
+    """A worker's is its age modulo this: there may be half as many, as a reload runs old and new ones together."""
+
+    def __init__(self) -> None:
+        self.connections = memoryview(mmap.mmap(-1, 4 * self.SLOTS)).cast("I")
+        self.beats = memoryview(mmap.mmap(-1, 8 * self.SLOTS)).cast("d")
+
+    def alive(self, since: float) -> list[int]:
+        return [slot for slot, beat in enumerate(self.beats) if beat > since]
+
+
 @dataclass
 class Lifecycle:
     connections: int = 0
     """Client connections that are open now, idle ones included."""
+    surplus: int = 0
+    """Clients to be asked, with their next answers, to connect anew: other workers have room."""
     leaving: bool = False
     """This worker takes no new connections and asks its clients to go."""
     refused: Counter[int] = field(default_factory=Counter)
@@ -71,5 +87,6 @@ class Lifecycle:
 
 
 roster = Roster()
+shares = Shares()
 lifecycle = Lifecycle()
 """Of this process; there is one worker in it."""

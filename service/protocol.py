@@ -32,23 +32,18 @@ class _Outlet:
     """What a response is written to: the transport, but for a goodbye that does not destroy what was said last."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write: Callable[[bytes], None] = transport.write
         self._write = transport.write
         self.is_closing = transport.is_closing
         self.close = close
-
-    def before_answer(self, call: Callable[[], None]) -> None:
-        """`call` right before the next write, which uvloop hands to the kernel at once: a process that is killed has
-        done both or neither, but for the microsecond between them. Of several calls the last comes first.
+        self.before: list[Callable[[], None]] = []
+        """Called right before the next write, the last first. uvloop hands that to the kernel at once: a process that
+        is killed has done both or neither, but for the microsecond between them.
         """
-        then = self.write
 
-        def write(data: bytes) -> None:
-            self.write = self._write
-            call()
-            then(data)
-
-        self.write = write
+    def write(self, data: bytes) -> None:
+        while self.before:
+            self.before.pop()()
+        self._write(data)
 
 
 class Protocol(HttpToolsProtocol):
@@ -68,7 +63,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._outlet = _Outlet(transport, self.close)
-        self._extensions = {"service.before_answer": self._outlet.before_answer}
+        self._extensions = {"service.before_answer": self._outlet.before.append}
         lifecycle.connections += 1
         self._arm()
         if lifecycle.leaving:
@@ -136,8 +131,9 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.headers = _NOWHERE
         self._in_body, self._body_bytes = True, 0
-        if lifecycle.leaving:
+        if lifecycle.leaving or lifecycle.surplus:
             self.cycle.keep_alive = False
+            lifecycle.surplus = max(0, lifecycle.surplus - 1)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -150,6 +146,14 @@ class Protocol(HttpToolsProtocol):
         cycle.transport = self._outlet  # type: ignore[assignment]
         cycle.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        answered = self._active
+        super().on_response_complete()
+        if answered is self.cycle and not self.cycle.more_body:
+            self.cycle = self._active = None  # type: ignore[assignment]  # 4 kB that an idle connection need not hold
+            if self.headers is _NOWHERE:
+                self.scope = None  # type: ignore[assignment]
 
     def _last(self) -> RequestResponseCycle | None:
         """The last of the requests that still wait for their answers."""

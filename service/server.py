@@ -7,16 +7,18 @@ import asyncio
 import contextlib
 import faulthandler
 import functools
+import gc
 import logging
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
+from service.balance import Acceptor
 from service.lifecycle import State, lifecycle, roster
 from service.ops_port import OpsPort
 from service.protocol import Protocol
@@ -33,6 +35,11 @@ CUT_S = 0.5
 
 WATCHDOG_MARGIN_S = 0.5
 """Before Gunicorn's SIGKILL, which would say nothing, and after a reload never comes."""
+
+YOUNG_OBJECTS = 20_000
+"""Before garbage is looked for. Python's 700 are fewer than 64 requests in flight have: 9 µs of each redirect, and a p99
+of 150 ms instead of 20.
+"""
 
 log = logging.getLogger("gunicorn.error")
 
@@ -54,8 +61,12 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._main = asyncio.current_task()
-        await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=[])
+        _settle()
+        options = {"ssl": self.config.ssl, "backlog": self.config.backlog}
+        self._acceptor = Acceptor(self._create, age=self._age, alone=self._settings.reuse_port, **options)
+        await self._acceptor.start(sockets or [])
         self.ops_port.start()
         roster[self._age] = State.READY
         self._heart = asyncio.create_task(self._beat(), name="heartbeat")
@@ -115,11 +126,11 @@ class Server(uvicorn.Server):
             return True
         return time.monotonic() > self._told_at + TOLD_TOGETHER_S and roster.has_newer(self._age, State.READY)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         started, settings = time.monotonic(), self._settings
         faulthandler.dump_traceback_later(settings.graceful_timeout_s - WATCHDOG_MARGIN_S, exit=True)
         lifecycle.leaving = True
-        await self._stop_accepting(sockets or [])
+        await self._stop_accepting()
         connections, tasks = self.server_state.connections, self.server_state.tasks
         for connection in list(connections):
             connection.shutdown()
@@ -130,17 +141,14 @@ class Server(uvicorn.Server):
         await self._cut()
         await self.lifespan.shutdown()
 
-    async def _stop_accepting(self, sockets: Sequence[socket.socket]) -> None:
+    async def _stop_accepting(self) -> None:
         """Take what the kernel has already connected, then close: the last to close would reset those connections."""
         self.ops_port.stop()
-        queues = [socket.socket(fileno=os.dup(listener.fileno())) for listener in sockets]
-        for server in self.servers:
-            server.close()
-        for queue in queues:
-            queue.setblocking(False)
-            with queue, contextlib.suppress(OSError):
+        for listener in await self._acceptor.stop():
+            listener.setblocking(False)
+            with listener, contextlib.suppress(OSError):
                 for _ in range(self.config.backlog):
-                    connection, _ = queue.accept()
+                    connection, _ = listener.accept()
                     connection.setblocking(False)
                     await self._connect(connection)
 
@@ -149,14 +157,12 @@ class Server(uvicorn.Server):
         asyncio.run_coroutine_threadsafe(self._connect(connection), self._loop)
 
     async def _connect(self, connection: socket.socket) -> None:
-        protocol = functools.partial(
-            self.config.http_protocol_class,  # type: ignore[call-arg]
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-            _loop=self._loop,
+        await self._loop.connect_accepted_socket(self._create, connection, ssl=self.config.ssl)
+
+    def _create(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=self._loop
         )
-        await self._loop.connect_accepted_socket(protocol, connection, ssl=self.config.ssl)
 
     async def _cut(self) -> None:
         state = self.server_state
@@ -174,3 +180,10 @@ class Server(uvicorn.Server):
 
 def _is_not_cancellation(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def _settle() -> None:
+    """What is there now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
