@@ -55,8 +55,11 @@ class Coalescer(Generic[K, V]):
         if self.join_in_flight and key in self._in_flight:
             self._in_flight[key].append(future)
             return future
-        self._waiting.setdefault(key, []).append(future)
-        self._schedule(loop)
+        if key in self._waiting:
+            self._waiting[key].append(future)
+        else:
+            self._waiting[key] = [future]
+            self._schedule(loop)
         return future
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -82,23 +85,31 @@ class Coalescer(Generic[K, V]):
         self._schedule(call.get_loop())
 
     async def _call(self, batch: dict[K, list[asyncio.Future[V | None]]]) -> None:
-        found: Mapping[K, V] = {}
-        error: BaseException | None = None
         try:
             found = await self.fetch_many(list(batch))
-        except BaseException as raised:  # noqa: BLE001 - the waiters must hear of it, whatever it is
-            error = raised
-        for key, futures in batch.items():
-            self._in_flight.pop(key, None)
-            self._futures -= len(futures)
-            for future in futures:
-                if future.done():
-                    continue
-                if error is not None:
-                    future.set_exception(
-                        error if isinstance(error, Exception) else Unavailable("The lookup was cancelled.")
-                    )
-                else:
-                    future.set_result(found.get(key))
-        if error is not None and not isinstance(error, Exception):
-            raise error
+        except BaseException as error:
+            self._forget(batch)
+            for future in _still_waiting(batch):
+                # The waiters must hear of it, whatever it is; a cancellation is not theirs.
+                future.set_exception(
+                    error if isinstance(error, Exception) else Unavailable("The lookup was cancelled.")
+                )
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._forget(batch)
+            for key, futures in batch.items():
+                value = found.get(key)
+                for future in futures:
+                    if not future.done():
+                        future.set_result(value)
+
+    def _forget(self, batch: dict[K, list[asyncio.Future[V | None]]]) -> None:
+        self._futures -= sum(map(len, batch.values()))
+        if self.join_in_flight:
+            for key in batch:
+                del self._in_flight[key]
+
+
+def _still_waiting(batch: dict[K, list[asyncio.Future[V]]]) -> list[asyncio.Future[V]]:
+    return [future for futures in batch.values() for future in futures if not future.done()]

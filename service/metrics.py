@@ -108,15 +108,19 @@ class RouteStats:
     def __init__(self, route: str, method: str) -> None:
         self.durations = Tally(DURATION.labels(route, method))
         self._labels = route, method
-        self._cells: dict[int, tuple[Any, int]] = {}
+        self._counting: dict[int, Callable[[], None]] = {}
 
-    def count(self, status: int) -> None:
-        cells, place = self._cells.get(status) or self._bind(status)
-        cells[place] += 1.0
+    def counting(self, status: int) -> Callable[[], None]:
+        """What counts one answer."""
+        return self._counting.get(status) or self._counting.setdefault(status, self._bind(status))
 
-    def _bind(self, status: int) -> tuple[Any, int]:
-        self._cells[status] = _cell_of(REQUESTS.labels(*self._labels, str(status)))
-        return self._cells[status]
+    def _bind(self, status: int) -> Callable[[], None]:
+        cells, place = _cell_of(REQUESTS.labels(*self._labels, str(status)))
+
+        def count() -> None:
+            cells[place] += 1.0
+
+        return count
 
 
 def _cell_of(child: Counter) -> tuple[Any, int]:

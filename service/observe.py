@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Awaitable, MutableMapping
-from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -47,7 +46,7 @@ class Observe:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         started_s = time.perf_counter()
-        status = 0
+        status, route = 0, None
         identifier = _given_id(scope) or random.randbytes(16).hex().encode()  # noqa: S311
         request_id.set(identifier.decode())
         sums: dict[Kind, float] = {}
@@ -55,10 +54,10 @@ class Observe:
         headers = [(b"x-request-id", identifier), *self.headers]
 
         def send_observed(message: Message) -> Awaitable[None]:
-            nonlocal status
+            nonlocal status, route
             if message["type"] == "http.response.start":
-                status = message["status"]
-                before_answer(scope, partial(self.stats.of_route(scope).count, status))
+                status, route = message["status"], self.stats.of_route(scope)
+                before_answer(scope, route.counting(status))
                 message["headers"] = [*message.get("headers", ()), *headers]
             return send(message)
 
@@ -81,8 +80,8 @@ class Observe:
             self.stats.in_flight -= 1
             self.stats.requests_total += 1
             duration_s = time.perf_counter() - started_s
-            if status:
-                self.stats.of_route(scope).durations.add(duration_s)
+            if route is not None:
+                route.durations.add(duration_s)
             else:
                 metrics.abandoned.total += 1
             if status >= 500 or (random.random() < self.sample and scope["path"] not in BY_MACHINES):  # noqa: S311
