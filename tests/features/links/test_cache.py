@@ -3,7 +3,7 @@ import contextlib
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -93,7 +93,9 @@ async def test_what_was_taken_is_taken_again_until_it_is_forgotten(resources: Re
     assert (second[0] != first[0], second[1]) == (True, {7: 1})
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.sampled_from(["add", "repeat", "take", "die", "forget"]), max_size=25))
 async def test_no_order_of_events_loses_or_doubles_a_click(
     resources: Resources, redis: Redis, events: list[str]

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import AnyHttpUrl
@@ -191,7 +191,9 @@ async def test_a_page_that_cannot_be_is_refused(client: httpx.AsyncClient, query
     assert problem(await client.get(f"/links?{query}"))[0] == 422
 
 
-@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     before=st.integers(0, 12),
     limit=st.integers(1, 5),

@@ -38,6 +38,8 @@ class Visitors:
                 try:
                     writer.write(f"GET /r/{code} HTTP/1.1\r\nHost: short.example\r\n\r\n".encode())
                     answer = await reader.readuntil(b"\r\n\r\n")
+                    if answer.startswith(b"HTTP/1.1 503 "):
+                        raise ConnectionResetError("The machine is short of CPU.")
                 except BaseException:
                     self.left += 1
                     raise
