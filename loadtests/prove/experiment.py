@@ -21,7 +21,7 @@ class Scope:
     connections: int
     lane_bound: int
     """CPU jobs that one worker takes: those that run and those that wait."""
-    ms: int = 100
+    ms: int = 200
     """Of a CPU job beside which a ping is measured."""
     own: bool = True
     """The services are ours; else a deployment with the workers it has."""

@@ -24,7 +24,7 @@ class Options:
     only: tuple[str, ...] = ()
     host: str | None = None
     load: float = 500.0
-    ms: int = 100
+    ms: int = 200
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The whole command, against services that it starts by itself, and against one that runs already."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,17 @@ def prove(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[st
     return done, json.loads(path.read_text()) if path.exists() else {}
 
 
-def test_prove_starts_services_and_writes_its_verdicts(tmp_path: Path) -> None:
-    done, proof = prove(tmp_path, "--only", "overlap", "hot-path", "--workers", "1")
+def test_prove_runs_every_experiment_of_the_documentation(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "concurrency.md").read_text()
+    named = sorted({name for names in re.findall(r"loadtests\.prove --only ([\w -]+)", page) for name in names.split()})
+    done, proof = prove(tmp_path, "--seconds", "0.3", "--connections", "500", "--only", *named, "hot-path")
     assert done.returncode in {0, 1}, done.stderr  # a verdict is this machine's affair
     assert "Four kinds of I/O at once" in done.stdout
-    assert proof["verdicts"].keys() == {"overlap", "hot-path"}
-    assert all(verdict["ratio"] > 0 for verdict in proof["verdicts"].values())
+    assert proof["results"].keys() == {*named, "hot-path"}
+    assert {"awaiting", "freezing", "lane", "parallelism", "overlap", "connections", "overload"} < proof[
+        "verdicts"
+    ].keys()
+    assert proof["verdicts"]["overlap"]["ratio"] > 0
     (window,) = proof["results"]["hot-path"]["32 following"]
     assert window["statuses"].keys() == {"307"}
     assert (tmp_path / "proof.html").exists()

@@ -7,8 +7,8 @@ from loadtests.prove.window import Load, Window
 
 KINDS = ("db", "cache", "http", "file")
 WAIT_MS = 50
-LONGEST_S = 1.0
-"""Of a window: one user asks 20 times in it, and the medians stand."""
+LONGEST_S = 0.7
+"""Of a window: one user asks a dozen times in it, and the medians stand."""
 
 
 def _windows(scope: Scope) -> list[Window]:

@@ -55,10 +55,10 @@ def _parallelism(results: Results, scope: Scope, obstacles: list[str]) -> Claim:
     most = scope.most
     machine = ratios(rates(results, _machine(most)), rates(results, _machine(1)))
     ceiling = figure(f"the machine itself, {most} processes / 1", machine, "times")
+    falls_short = f"the machine itself did {ceiling.value:.2f} times the work on {most} cores"
     least = round(0.9 * most, 2)
-    if ceiling.value < least:
-        obstacles = [*obstacles, f"the machine itself did {ceiling.value:.2f} times the work on {most} cores"]
-    short = ceiling.value < 0.95 * most
+    if max(machine, default=most) < least:
+        obstacles = [*obstacles, falls_short]
     return Evidence(results, [cpu(1), cpu(most)]).claim(
         "parallelism",
         f"{most} workers do {most} times the CPU work of one.",
@@ -70,7 +70,7 @@ def _parallelism(results: Results, scope: Scope, obstacles: list[str]) -> Claim:
             ceiling,
         ],
         obstacles=obstacles,
-        excuses=[f"the machine itself did {ceiling.value:.2f} times the work on {most} cores"] if short else [],
+        excuses=[falls_short] if ceiling.value < 0.95 * most else [],
     )
 
 
