@@ -15,9 +15,9 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.applications import Starlette
 
+from service.cache import Cache as _Cache
 from service.errors import Unauthorized
 from service.lanes import CpuLane
-from service.resources import Cache as _Cache
 from service.resources import Pool, Resources
 from service.settings import Settings
 

@@ -6,10 +6,10 @@ In order, and closed in reverse, by one exit stack. Nothing is opened at import,
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import asyncpg
@@ -17,15 +17,14 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service import tracing
 from service.breaker import Breaker
-from service.errors import CacheUnavailable, DatabaseUnavailable
+from service.cache import Cache, Line
+from service.errors import DatabaseUnavailable
 from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
-from service.metrics import WorkerStats, postgres, redis_calls, redis_failures
+from service.metrics import WorkerStats, postgres
 from service.settings import ConfigurationError, Settings
 from service.sizing import Plan
 from service.tracing import note
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 else:
     Pool, Connection = asyncpg.Pool, asyncpg.pool.PoolConnectionProxy
-
-T = TypeVar("T")
 
 ACQUIRE_TIMEOUT_S = 0.8
 """Under the second in which a caller is owed a 503; asyncpg's own methods wait for a connection without end."""
@@ -54,7 +51,6 @@ DATABASE_FAILURES = (
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a fail-over left us at a replica
 )
-CACHE_FAILURES = (OSError, TimeoutError, RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
 
 
 @asynccontextmanager
@@ -92,34 +88,6 @@ def _reason(error: BaseException) -> str:
     return (
         "No connection came free in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
     )
-
-
-class Cache:
-    """Redis, asked through a breaker. Its users must be able to go on without it, or say so with the 503 it raises."""
-
-    def __init__(self, client: redis.Redis, breaker: Breaker) -> None:
-        self.redis = client
-        self.breaker = breaker
-
-    async def run(self, call: Callable[[redis.Redis], Awaitable[T]]) -> T:
-        """Await `call(redis)`.
-
-        Raises:
-            CacheUnavailable: Redis did not answer, or did not lately and is left alone for a moment.
-        """
-        if not self.breaker.allows():
-            raise CacheUnavailable("Redis did not answer lately.")
-        began_s = time.perf_counter()
-        try:
-            result = await call(self.redis)
-        except CACHE_FAILURES as error:
-            self.breaker.failed()
-            redis_failures.total += 1
-            raise CacheUnavailable("Redis does not answer.") from error
-        finally:
-            redis_calls.add(note("redis", began_s, span="redis", attributes={"db.system.name": "redis"}))
-        self.breaker.succeeded()
-        return result
 
 
 @dataclass(frozen=True)
@@ -201,5 +169,7 @@ async def _redis(settings: Settings, plan: Plan) -> AsyncIterator[Cache]:
         client_name=f"service.worker.{os.getpid()}",
     )
     async with redis.Redis(connection_pool=pool) as client:
-        yield Cache(client, Breaker())
+        line = Line(pool)
+        yield Cache(client, Breaker(), line)
+        await line.close()
         await pool.disconnect()

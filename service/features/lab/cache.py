@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import redis.asyncio as redis
 
+from service.cache import CACHE_FAILURES
 from service.errors import CacheUnavailable
-from service.resources import CACHE_FAILURES, CONNECT_TIMEOUT_S, Resources
+from service.resources import CONNECT_TIMEOUT_S, Resources
 
 EVENTS, WATCHED = "{lab}:events", "{lab}:watched"
 KEPT_EVENTS, KEPT_MS = 2000, 10_000

@@ -7,15 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 from uuid import uuid4
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from service.cache import Cache
 from service.features.links.store import Link
 from service.features.links.urls import to_location
-from service.resources import Cache
 
 TARGET_TTL_S = 300
 """Bounds how long a Redis that lost a tombstone in a crash, or in a fail-over, can serve a deleted link."""
@@ -79,7 +78,7 @@ UNKNOWN = Target(0, b"", None)
 
 async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
     """What is known of `codes`. One that is missing must be looked up in Postgres."""
-    values: list[Any] = await cache.run(lambda redis: redis.mget([_target_key(code) for code in codes]))
+    values = await cache.mget([_target_key(code) for code in codes])
     return {code: _decode(value) for code, value in zip(codes, values, strict=True) if value not in (None, TOMBSTONE)}
 
 

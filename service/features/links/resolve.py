@@ -4,6 +4,7 @@ import contextlib
 import re
 import time
 
+from service.cache import Cache
 from service.coalesce import Coalescer
 from service.errors import CacheUnavailable
 from service.features.links import metrics
@@ -11,7 +12,7 @@ from service.features.links.cache import UNKNOWN, Target, fill_targets, read_tar
 from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import read_links
-from service.resources import Cache, Pool
+from service.resources import Pool
 from service.tracing import note, spent
 
 _is_code = re.compile(CODE_PATTERN).fullmatch

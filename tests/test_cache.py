@@ -1,0 +1,64 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from service.breaker import Breaker
+from service.cache import Cache, Line
+from service.errors import CacheUnavailable
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def line(redis: Redis) -> AsyncIterator[Line]:
+    line = Line(redis.connection_pool)
+    yield line
+    await line.close()
+
+
+@pytest.fixture
+async def cache(redis: Redis, line: Line) -> Cache:
+    await redis.mset({f"key:{number}": f"value:{number}" for number in range(50)})
+    return Cache(redis, Breaker(), line)
+
+
+async def read(cache: Cache, number: int) -> None:
+    assert await cache.mget([f"key:{number}", "none"]) == [f"value:{number}".encode(), None]
+
+
+async def test_callers_at_the_same_time_get_their_own_answers(cache: Cache) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(read(cache, number))
+
+
+async def test_a_line_that_was_closed_while_idle_is_opened_again(cache: Cache, redis: Redis) -> None:
+    await read(cache, 1)
+    assert await redis.client_kill_filter(_type="normal", skipme=True) == 1
+    await read(cache, 2)
+
+
+async def test_a_caller_that_was_cancelled_leaves_no_answer_to_the_next(cache: Cache) -> None:
+    for number in range(49):
+        caller = asyncio.create_task(cache.mget([f"key:{number}"]))
+        for _ in range(number % 7):
+            await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        await read(cache, number + 1)
+
+
+async def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout(redis: Redis, redis_url: str) -> None:
+    async with Redis.from_url(redis_url, socket_timeout=0.2) as hurried:
+        line = Line(hurried.connection_pool)
+        cache = Cache(hurried, Breaker(), line)
+        await redis.set("key:1", "value:1")
+        await read(cache, 1)
+        await redis.client_pause(1000, all=True)
+        with pytest.raises(CacheUnavailable):
+            await cache.mget(["key:2"])
+        await redis.client_unpause()
+        await read(cache, 1)
+        await line.close()
