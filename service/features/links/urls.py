@@ -13,6 +13,8 @@ MAX_LENGTH = 2048
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::(?P<port>[0-9]{0,5}))?").fullmatch
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)(?:{_LABEL}\.)*{_LABEL}\.?").fullmatch
+_IS_NUMBER = re.compile("[0-9]+|0x[0-9a-f]*").fullmatch
+"""A host that ends in one is an IPv4 address to browsers, however it is written."""
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -41,7 +43,7 @@ def to_location(url: str) -> bytes:
     if url.isascii():
         return url.encode()
     parts = urlsplit(url)
-    rest = url.partition(parts.netloc)[2]
+    rest = url[len(parts.scheme) + len("://") + len(parts.netloc) :]
     return f"{parts.scheme}://{_to_ascii(parts.netloc)}{quote(rest, safe=_ASCII)}".encode()
 
 
@@ -51,7 +53,7 @@ def leads_under(url: str, base: str) -> bool:
     path = posixpath.normpath(f"/{unquote(target.path).lstrip('/')}")  # as a browser and our server will read it
     with suppress(ValueError):  # a base from a Host header may be nonsense, under which nothing leads
         own = urlsplit(base)
-        return _split_authority(target) == _split_authority(own) and path.startswith(own.path)
+        return _split_authority(target) == _split_authority(own) and path.startswith(unquote(own.path))
     return False
 
 
@@ -67,8 +69,9 @@ def _split_authority(parts: SplitResult) -> tuple[str, int]:
         raise ValueError("must have a host, and a port up to 65535 if any")
     host, port = match["host"].lower(), int(match["port"] or 80)
     if host.startswith("["):
-        return str(ipaddress.IPv6Address(host[1:-1])), port
-    if host.rstrip(".").rpartition(".")[2].isdigit():
+        address = ipaddress.IPv6Address(host[1:-1])
+        return str(address.ipv4_mapped or address), port
+    if _IS_NUMBER(host.rstrip(".").rpartition(".")[2]):
         return str(ipaddress.IPv4Address(host.rstrip("."))), port
     if not _HOST_NAME(host):
         raise ValueError("must have a valid host name")

@@ -29,6 +29,7 @@ AS_SENT = [
 ]
 REWRITTEN = {
     "http://bücher.example/": b"http://xn--bcher-kva.example/",
+    "http://h/ü": b"http://h/%C3%BC",  # the host is also a part of what stands before it
     "http://BÜCHER.example:81/": b"http://xn--bcher-kva.example:81/",
     "https://example.com/käse?ö=ü#ß": b"https://example.com/k%C3%A4se?%C3%B6=%C3%BC#%C3%9F",
     "https://例え.テスト/引き割り/%E3%81": b"https://xn--r8jz45g.xn--zckzah/%E5%BC%95%E3%81%8D%E5%89%B2%E3%82%8A/%E3%81",
@@ -53,6 +54,10 @@ REFUSED = [
     *("http://example.com:99999/", "http://example.com:-1/", "http://example.com:x/", "http://example.com:80:80/"),
     *("http://-a.example/", "http://a-.example/", "http://.example/", "http://a..example/", "http://%41.example/"),
     *("http://[::1/", "http://[::g]/", "http://::1/", "http://1.2.3.4.5/", "http://256.1.1.1/", "http://a.1/"),
+    *("http://0x7f000001/", "http://0x7f.0.0.1/", "http://127.0.0.0x1/", "http://0X7F.1./", "http://a.0x/"),
+    *("http://2130706433/", "http://127.1/", "http://0177.0.0.1/", "http://127.0.0.01/", "http://[::1%25lo]/"),
+    *("javascript://example.com/%0aalert(1)", "view-source:http://example.com/", "http+unix://socket/"),
+    *("http://example.com;@b/", "http://example.com%2f@b/", "http://ex\xadample.com/", "http://exam\u200dple.com/"),
     *(
         f"http://{'a' * 64}.example/",
         f"http://{'a.' * 127}ab/",
@@ -128,6 +133,13 @@ def test_any_accepted_host_is_one_host_to_every_reader(url: str) -> None:
         ("HTTP://SHORT.example.:443/r/abcd?x", True),
         ("https://short.example/%72/abcd", True),
         ("https://short.example/x/../r/abcd", True),
+        *(
+            (f"https://short.example{path}", True)
+            for path in ("//r//x", "/r%2Fx", "/%2e%2E/r/x", "/a/..%2fr/x", "/./r/x/")
+        ),
+        ("https://\uff53\uff48\uff4f\uff52\uff54\u3002example/r/x", True),
+        ("http://short.example:0080/r/x", True),
+        ("https://short.example/%2572/x", False),
         ("https://short.example/links", False),
         ("https://other.example/r/abcd", False),
         ("https://short.example:8443/r/abcd", False),
@@ -135,3 +147,18 @@ def test_any_accepted_host_is_one_host_to_every_reader(url: str) -> None:
 )
 def test_a_url_that_leads_back_is_known_in_any_spelling(url: str, expected: bool) -> None:
     assert leads_under(url, "https://short.example/r/") is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://bücher.example/r/x", "https://xn--bcher-kva.example/r/"),
+        ("https://s.example/gö/r/x", "https://s.example/g%C3%B6/r/"),
+        ("https://s.example/g%c3%b6/r/x", "https://s.example/g%C3%B6/r/"),
+        ("http://[0:0::1]/r/x", "http://[::1]/r/"),
+        ("http://[::ffff:127.0.0.1]/r/x", "http://127.0.0.1/r/"),
+        ("http://\uff11\uff12\uff17.0.0.1/r/x", "http://127.0.0.1/r/"),
+    ],
+)
+def test_a_base_is_known_in_any_spelling(url: str, base: str) -> None:
+    assert leads_under(check_url(url), base)
