@@ -15,6 +15,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.applications import Starlette
 
+from service.allowance import Allowance, name_address
 from service.cache import Cache as _Cache
 from service.errors import Unauthorized
 from service.lanes import CpuLane
@@ -57,29 +58,51 @@ Lane = Annotated[CpuLane, Depends(get_lane)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
+async def get_allowance(request: Request) -> Allowance | None:
+    allowance: Allowance | None = request.app.state.allowance
+    return allowance
+
+
+Limits = Annotated[Allowance | None, Depends(get_allowance)]
+
+
+async def limit_address(request: Request, allowance: Limits) -> None:
+    """For a route that anybody may use and that costs something. A keyed one has its limit from `require_key`.
+
+    Raises:
+        TooManyRequests
+    """
+    if allowance is not None:
+        await allowance.take(name_address(request.client.host if request.client else ""))
+
+
 async def require_key(
+    request: Request,
     settings: SettingsDep,
+    allowance: Limits,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
     header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
-) -> str | None:
-    """The id of the caller's key; None where no key is configured.
+) -> None:
+    """Counts for the key, or for the address of whoever has none: to guess keys takes long.
 
     Raises:
         Unauthorized: no key, or one that is not among `API_KEYS`.
+        TooManyRequests
     """
-    if not settings.api_keys:
-        return None
     given = hashlib.sha256((bearer.credentials if bearer else header or "").encode()).digest()
     # Every key is compared, so that the time taken does not tell which one was near.
     matches = [key.id for key in settings.api_keys if hmac.compare_digest(key.digest, given)]
     if not matches:
-        raise Unauthorized(
-            "Send a key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.", headers={"WWW-Authenticate": "Bearer"}
-        )
-    return matches[0]
-
-
-KeyId = Annotated[str | None, Depends(require_key)]
+        await limit_address(request, allowance)
+        if settings.api_keys:
+            raise Unauthorized(
+                "Send a key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return
+    request.scope["key"] = matches[0]  # for the log
+    if allowance is not None:
+        await allowance.take(f"key:{matches[0]}")
 
 
 async def on_ops_side(request: Request, settings: SettingsDep) -> None:

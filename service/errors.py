@@ -4,6 +4,7 @@ Routes raise; they hold no `try`. What a client gets is decided here.
 """
 
 import json
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -57,13 +58,24 @@ class Unauthorized(Problem):
     status, type, title = 401, "urn:problem:unauthorized", "A key is needed"
 
 
+class TooManyRequests(Problem):
+    status, type, title = 429, "urn:problem:too-many-requests", "Too many requests"
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1, **extra: Any) -> None:
+        super().__init__(detail, headers=_retry_after(retry_after_s), **extra)
+
+
 class Unavailable(Problem):
     """Something has no room or no answer now; the same request may succeed after `retry_after_s`."""
 
     status, type, title = 503, "urn:problem:unavailable", "Not available now"
 
     def __init__(self, detail: str = "", *, retry_after_s: float = 1, **extra: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, round(retry_after_s)))}, **extra)
+        super().__init__(detail, headers=_retry_after(retry_after_s), **extra)
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 class DatabaseUnavailable(Unavailable):

@@ -11,6 +11,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__, errors, logs, ops, tracing
+from service.allowance import Allowance
 from service.guards import Guards
 from service.hot import HotPaths
 from service.metrics import WorkerStats
@@ -78,4 +79,6 @@ async def _core(app: FastAPI) -> AsyncIterator[None]:
     with logs.written_by_thread():
         async with open_resources(app.settings, plan, app.stats) as resources:
             app.state.resources = resources
+            rate = app.settings.rate_limit
+            app.state.allowance = Allowance(resources.cache, rate) if rate else None
             yield

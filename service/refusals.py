@@ -14,6 +14,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 Header = tuple[bytes, bytes]
 
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+]
+"""Of every answer but a redirect. What serves HTML adds a Content-Security-Policy, and what ends TLS adds HSTS."""
+
 log = structlog.get_logger("service.refusals")
 
 _IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
@@ -57,6 +64,7 @@ def as_answer(refused: Refused, default_headers: Sequence[Header]) -> bytes:
     body = json.dumps(problem).encode()
     headers = [
         *default_headers,
+        *SECURITY_HEADERS,
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),

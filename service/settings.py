@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -30,6 +30,10 @@ DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
 
 
+NO_KEY = hashlib.sha256().digest()
+PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
 class ConfigurationError(Exception):
     """A setting that cannot be used. The message is one sentence and names the variable to change."""
 
@@ -38,20 +42,39 @@ class ApiKey:
     """A key known by its SHA-256 only; `id` is what logs may say."""
 
     def __init__(self, entry: str) -> None:
-        name, _, secret = entry.rpartition(":")
-        if name == "sha256" or name.endswith(":sha256"):
-            if not re.fullmatch(r"[0-9a-fA-F]{64}", secret):
+        name, colon, secret = entry.partition(":")
+        if not colon or name == "sha256":
+            name, secret = "", entry
+        elif not re.fullmatch("[A-Za-z0-9_.-]{1,32}", name):
+            raise ValueError("an id is 1 to 32 of A-Za-z0-9_.-, as logs will say it")
+        if not re.fullmatch("[!-~]+", secret):
+            raise ValueError("an entry is 'key', 'id:key' or 'id:sha256:<hex>', in ASCII and without spaces")
+        if secret.startswith("sha256:"):
+            if not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", secret):
                 raise ValueError("an entry after 'sha256:' is 64 hexadecimal digits")
-            self.digest = bytes.fromhex(secret)
-            name = name.removesuffix("sha256").rstrip(":")
+            self.digest = bytes.fromhex(secret.removeprefix("sha256:"))
         else:
-            if not secret:
-                raise ValueError("an entry is 'key', 'id:key' or 'id:sha256:<hex>'")
             self.digest = hashlib.sha256(secret.encode()).digest()
+        if self.digest == NO_KEY:
+            raise ValueError("an entry is the SHA-256 of nothing, which everybody knows")
         self.id = name or self.digest.hex()[:8]
 
     def __repr__(self) -> str:
         return f"ApiKey({self.id})"
+
+
+class Rate(NamedTuple):
+    """So many in a time, which may also come all at once."""
+
+    requests: int
+    period_s: int
+
+    @classmethod
+    def parse(cls, value: str) -> "Rate":
+        match = re.fullmatch(r"([1-9][0-9]{0,8})/(second|minute|hour|day)", value)
+        if match is None:
+            raise ValueError("must be a number and a time, as in 300/minute: a second, minute, hour or day")
+        return cls(int(match[1]), PERIODS_S[match[2]])
 
 
 class Settings(BaseSettings):
@@ -120,6 +143,8 @@ class Settings(BaseSettings):
     """Keys that may write and list, with commas between: key, id:key or id:sha256:<hex>; empty lets everybody."""
     require_secrets: bool = False
     """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
+    rate_limit: Annotated[Rate | None, NoDecode] = None
+    """Requests of one key, or of one address without a key, that write, list, read or draw, as in 300/minute; not set, no limit."""
     public_url: AnyHttpUrl | None = None
     """Base of the short links, where it is not the request's own."""
     forwarded_allow_ips: str = "127.0.0.1,::1"
@@ -139,7 +164,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or text for people."""
     access_log_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of requests that is logged; those answered 5xx always are."""
+    """Share of requests that is logged; those answered 5xx, or made with a key, always are."""
 
     @property
     def drain_timeout_s(self) -> float:
@@ -149,11 +174,19 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
-        return (
-            tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip())
-            if isinstance(value, str)
-            else value
-        )
+        if not isinstance(value, str):
+            return value
+        keys = tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip())
+        if (
+            not keys
+        ):  # `$FIRST,$SECOND` of a shell that knows neither: taken for "not set", it would let everybody write
+            raise ValueError("holds no key: leave it out altogether to let everybody write")
+        return keys
+
+    @field_validator("rate_limit", mode="before")
+    @classmethod
+    def _parse_rate(cls, value: Any) -> Any:
+        return Rate.parse(value) if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod
@@ -172,7 +205,7 @@ class Settings(BaseSettings):
     def _are_networks(cls, value: str) -> str:
         for part in value.split(","):
             if part.strip() not in {"", "*"}:
-                ipaddress.ip_network(part.strip(), strict=False)
+                ipaddress.ip_network(part.strip())  # strict, as uvicorn is, which would believe nobody instead
         return value
 
     @model_validator(mode="after")

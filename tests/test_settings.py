@@ -1,3 +1,4 @@
+import hashlib
 import re
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_defaults_are_usable() -> None:
         ("MAX_BODY_BYTES", "1MB"),
         ("API_KEYS", "writer:sha256:secret"),
         ("API_KEYS", "secret:"),
+        ("API_KEYS", ":secret"),
+        ("API_KEYS", "a team:secret"),
+        ("API_KEYS", "team:sécret"),
+        ("API_KEYS", "team:two secrets"),
+        ("API_KEYS", " , "),
+        ("API_KEYS", f"nobody:sha256:{hashlib.sha256().hexdigest()}"),
+        ("RATE_LIMIT", "60"),
+        ("RATE_LIMIT", "0/minute"),
+        ("RATE_LIMIT", "60 / minute"),
+        ("RATE_LIMIT", "60/fortnight"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
         ("PUBLIC_URL", "example.com"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
         ("OPS_PORT", "8000"),
@@ -152,6 +164,12 @@ def test_api_keys_are_kept_as_digests(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.id for key in keys] == [digest[:8], "writer", "reader", digest[:8]]
     assert {key.digest.hex() for key in keys} == {digest}
     assert "secret" not in repr(keys)
+
+
+def test_key_may_hold_colons_of_which_none_becomes_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", "team:se:cr:et")
+    (key,) = load_settings().api_keys
+    assert (key.id, key.digest) == ("team", hashlib.sha256(b"se:cr:et").digest())
 
 
 def _shown(default: object) -> str:

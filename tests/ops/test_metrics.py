@@ -19,6 +19,7 @@ from service.scrape import fold, scrape
 from tests.conftest import StartService
 from tests.ops.test_ops import eventually
 from tests.running import RunningService
+from tests.worker.clients import exchange
 
 CLIENTS = 24
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -145,6 +146,22 @@ def _block(url: str) -> None:
         httpx.get(f"{url}/lab/sleep/blocking?ms=1500", timeout=30)
 
 
+ODD_TARGETS = [
+    *(
+        "/metrics?x",
+        "//metrics",
+        "/metrics/",
+        "/./metrics",
+        "/x/../metrics",
+        "/%6detrics",
+        "/x/..%2fmetrics",
+        "/METRICS",
+    ),
+    *("/%2e/metrics", "/metrics%00", "/metrics;x", "/metrics%2f", "/lab/%2e%2e/workers", "/lab//page/main.js", "*"),
+    *("http://a/metrics", "http://a:1/workers", "/workers#x", "/%2fmetrics", "/lab/page/..%2f..%2fworkers"),
+]
+
+
 @pytest.mark.drives("lab")
 def test_what_is_for_operators_can_be_kept_off_the_public_port(start_service: StartService) -> None:
     port = free_port()
@@ -156,6 +173,14 @@ def test_what_is_for_operators_can_be_kept_off_the_public_port(start_service: St
         hidden, unknown = httpx.get(f"{service.url}{path}"), httpx.get(f"{service.url}/nowhere")
         assert (hidden.status_code, hidden.content) == (404, unknown.content)
     assert httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+    for target in ODD_TARGETS:
+        for method, host in (("GET", "a"), ("HEAD", "a"), ("GET", f"127.0.0.1:{port}")):
+            head = (
+                f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Port: {port}\r\nConnection: close\r\n\r\n"
+            )
+            answer = exchange(service.port, head.encode())
+            # 307 tells the path without its slash, which is a 404 too.
+            assert int(answer.split()[1]) in {400, 404, 405, 307}, (head, answer)
 
 
 @pytest.mark.drives("links")

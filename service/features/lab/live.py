@@ -29,7 +29,6 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "ETag": ETAG,
-    "X-Content-Type-Options": "nosniff",
 }
 
 router = APIRouter(prefix="/lab")

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service.deps import Cache, Pg, SettingsDep, on_cpu_lane, require_key
+from service.deps import Cache, Pg, SettingsDep, limit_address, on_cpu_lane, require_key
 from service.errors import (
     CacheUnavailable,
     ContentTooLarge,
@@ -17,6 +17,7 @@ from service.errors import (
     InvalidRequest,
     LaneFull,
     MalformedBody,
+    TooManyRequests,
     Unauthorized,
     documented,
 )
@@ -33,6 +34,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 router = APIRouter(tags=["links"], lifespan=lifespan)
 with_key = [Depends(require_key)]
+limited = [Depends(limit_address)]
 
 
 async def get_base(request: Request, settings: SettingsDep) -> str:
@@ -57,7 +59,14 @@ async def accept_link(new: NewLink, base: Base, request: Request) -> NewLink:
     responses={
         201: {"headers": {"Location": {"description": "The address of the link.", "schema": {"type": "string"}}}},
         **documented(
-            MalformedBody, Unauthorized, CodeTaken, ContentTooLarge, InvalidRequest, UrlLeadsBack, DatabaseUnavailable
+            MalformedBody,
+            Unauthorized,
+            CodeTaken,
+            ContentTooLarge,
+            InvalidRequest,
+            UrlLeadsBack,
+            TooManyRequests,
+            DatabaseUnavailable,
         ),
     },
 )
@@ -72,7 +81,11 @@ async def create_link(
     return ShortLink.of(link, base=base)
 
 
-@router.get("/links", dependencies=with_key, responses=documented(Unauthorized, InvalidRequest, DatabaseUnavailable))
+@router.get(
+    "/links",
+    dependencies=with_key,
+    responses=documented(Unauthorized, InvalidRequest, TooManyRequests, DatabaseUnavailable),
+)
 async def list_links(
     pg: Pg,
     base: Base,
@@ -85,7 +98,11 @@ async def list_links(
     return LinkPage(items=[ShortLink.of(link, base=base) for link in page], next=page[-1].id if links[limit:] else None)
 
 
-@router.get("/links/{code}", responses=documented(LinkNotFound, InvalidRequest, DatabaseUnavailable))
+@router.get(
+    "/links/{code}",
+    dependencies=limited,
+    responses=documented(LinkNotFound, InvalidRequest, TooManyRequests, DatabaseUnavailable),
+)
 async def read_link(code: CodeInPath, pg: Pg, base: Base) -> ShortLink:
     """Read a link and its clicks, also when it has expired."""
     link = await store.read_link(pg, code=code)
@@ -98,7 +115,9 @@ async def read_link(code: CodeInPath, pg: Pg, base: Base) -> ShortLink:
     "/links/{code}",
     status_code=204,
     dependencies=with_key,
-    responses=documented(Unauthorized, LinkNotFound, InvalidRequest, DatabaseUnavailable, CacheUnavailable),
+    responses=documented(
+        Unauthorized, LinkNotFound, InvalidRequest, TooManyRequests, DatabaseUnavailable, CacheUnavailable
+    ),
 )
 async def delete_link(code: CodeInPath, pg: Pg, cache: Cache) -> None:
     """Delete a link. When this has been answered, no worker redirects by it any more."""
@@ -153,11 +172,12 @@ async def order_drawing(
 
 @router.get(
     "/links/{code}/qr",
+    dependencies=limited,
     response_class=Response,
     responses={
         200: {"content": {kind: {"schema": {"type": "string"}} for kind in qr.MEDIA_TYPES.values()}},
         304: {"description": "The client has it already"},
-        **documented(LinkNotFound, LinkExpired, InvalidRequest, DatabaseUnavailable, LaneFull),
+        **documented(LinkNotFound, LinkExpired, InvalidRequest, TooManyRequests, DatabaseUnavailable, LaneFull),
     },
 )
 @on_cpu_lane

@@ -18,6 +18,7 @@ class Stack:
     def __init__(self, folder: Path, *, project: str, port: int, network: str, **env: str) -> None:
         self.folder, self.project, self.port = folder, project, port
         self.url = f"http://127.0.0.1:{port}"
+        self.key = ""
         # Nothing of the developer's: a shell that has REPLICAS set must not decide this test.
         self.env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
             "COMPOSE_PROJECT_NAME": project,
