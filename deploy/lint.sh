@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-"$1/hadolint" Dockerfile
+"$1/hadolint" Dockerfile deploy/pgbouncer/Dockerfile
 "$1/caddy" fmt deploy/Caddyfile >/dev/null
 said=$(EDGE_NETWORK=172.30.63 "$1/caddy" adapt --validate --config deploy/Caddyfile 2>&1) || {
     echo "$said" >&2
@@ -21,7 +21,7 @@ if ! docker compose version >/dev/null 2>&1; then
     echo "lint: there is no docker compose here, so its files were not checked" >&2
     exit 0
 fi
-for files in docker-compose.yml docker-compose.yml:deploy/compose.production.yml; do
+for files in docker-compose.yml docker-compose.yml:deploy/compose.production.yml docker-compose.yml:deploy/compose.pgbouncer.yml; do
     said=$(COMPOSE_FILE=$files DOMAIN=example.com docker compose --profile '*' config --quiet 2>&1) && [ -z "$said" ] || {
         echo "$files: $said" >&2
         exit 1

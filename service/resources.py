@@ -26,7 +26,7 @@ from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
 from service.metrics import WorkerStats, postgres
 from service.settings import ConfigurationError, Settings
-from service.sizing import Plan
+from service.sizing import Plan, session_options
 from service.tracing import note
 
 if TYPE_CHECKING:
@@ -126,13 +126,10 @@ async def _postgres(settings: Settings, plan: Plan) -> AsyncIterator[Pool]:
         max_size=plan.db_pool,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=plan.statement_timeout_s + 1,
+        statement_cache_size=0 if settings.database_pooled else 100,
         reset=_no_reset,
         init=_trace if tracing.is_on() else None,
-        server_settings={
-            "application_name": f"service.worker.{os.getpid()}",
-            "statement_timeout": str(round(plan.statement_timeout_s * 1000)),
-            "jit": "off",
-        },
+        server_settings={"application_name": f"service.worker.{os.getpid()}", **session_options(settings)},
     )
     await pool
     try:

@@ -106,6 +106,10 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = None
     """Postgres, as postgresql://user:password@host:port/database."""
+    database_pooled: bool = False
+    """DATABASE_URL leads to a pooler that keeps no prepared statements: use none, and set nothing in a session."""
+    migration_database_url: SecretStr | None = None
+    """Where migrations go instead of DATABASE_URL: past a pooler, or as another role."""
     redis_url: SecretStr | None = None
     """Redis or Valkey, as redis://host:port/0."""
     db_connection_budget: PositiveInt | None = None
@@ -188,7 +192,7 @@ class Settings(BaseSettings):
     def _parse_rate(cls, value: Any) -> Any:
         return Rate.parse(value) if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migration_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_scheme(value, "postgresql://", "postgres://")
@@ -290,6 +294,6 @@ def load_settings() -> Settings:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         variable = "_".join(str(part) for part in first["loc"][:1]).upper()
-        secret = variable in {"API_KEYS", "DATABASE_URL", "REDIS_URL"}
+        secret = variable == "API_KEYS" or variable.endswith(("DATABASE_URL", "REDIS_URL"))
         shown = "" if secret or not variable or repr(first["input"]) in message else f", not {first['input']!r}"
         raise ConfigurationError(f"{variable}: {message}{shown}." if variable else f"{message}.") from None

@@ -61,22 +61,28 @@ class Plan:
 
 
 def make_plan(
-    settings: Settings, limits: Limits, *, max_connections: int | None = None, reserved: int = POSTGRES_RESERVED
+    settings: Settings,
+    limits: Limits,
+    *,
+    max_connections: int | None = None,
+    reserved: int = POSTGRES_RESERVED,
+    pooled: bool = False,
 ) -> Plan:
     """Size everything. Without `max_connections` the server is taken to have its default.
+
+    `pooled`: what is opened are connections of a pooler's clients, and Postgres has others behind it.
 
     Raises:
         ConfigurationError: the connection budget cannot be kept; the message names what to change.
     """
     given = partial(_given, settings)
-    budget, *budget_note = _budget(settings, max_connections, reserved)
+    budget, *budget_note = _budget(settings, max_connections, reserved, pooled or settings.database_pooled)
     workers, *workers_note = _workers(settings, limits, budget)
     memory_mb = limits.memory_bytes // MIB if limits.memory_bytes is not None else None
     pool = budget // (workers * settings.replicas * GENERATIONS)
     share = (
         f"{budget} / ({workers} workers x {settings.replicas} replicas x {GENERATIONS}, as a reload runs old and new)"
     )
-    statement_s = round(settings.request_timeout_s * STATEMENT_SHARE, 3)
     figures: dict[str, tuple[Any, ...]] = {
         "cpus": (limits.cpus, *_from(limits.cpus_source, "CPUs this process may use")),
         "memory_limit_mb": (memory_mb, *_from(limits.memory_source, "MiB this process may use")),
@@ -88,7 +94,11 @@ def make_plan(
         "cpu_lane_threads": given("cpu_lane_threads", "CPU jobs at once in a worker; more would share its GIL"),
         "cpu_lane_queue": given("cpu_lane_queue", "CPU jobs that may wait; the next is answered 503"),
         "threadpool_tokens": (THREADPOOL_TOKENS, "constant", "def code that waits; computing belongs in the CPU lane"),
-        "statement_timeout_s": (statement_s, "computed", "2/3 of a request; the rest is to wait for a connection"),
+        "statement_timeout_s": (
+            statement_timeout_s(settings),
+            "computed",
+            "2/3 of a request; the rest is to wait for a connection",
+        ),
         "request_timeout_s": given("request_timeout_s", "then the request is answered 503"),
         "drain_timeout_s": (
             settings.drain_timeout_s,
@@ -102,12 +112,26 @@ def make_plan(
     return Plan(**{name: figure[0] for name, figure in figures.items()}, notes=notes)
 
 
-def _budget(settings: Settings, max_connections: int | None, reserved: int) -> tuple[int, str, str]:
+def statement_timeout_s(settings: Settings) -> float:
+    return round(settings.request_timeout_s * STATEMENT_SHARE, 3)
+
+
+def session_options(settings: Settings) -> dict[str, str]:
+    """What a worker asks of its Postgres sessions at their start."""
+    if settings.database_pooled:
+        return {}
+    return {"statement_timeout": str(round(statement_timeout_s(settings) * 1000)), "jit": "off"}
+
+
+def _budget(settings: Settings, max_connections: int | None, reserved: int, pooled: bool) -> tuple[int, str, str]:
     server = POSTGRES_MAX_CONNECTIONS if max_connections is None else max_connections
     room = server - reserved - HEADROOM
     if settings.db_connection_budget is None:
         why = f"max_connections {server} less {reserved} for superusers and {HEADROOM} for people and migrations"
         return room, "default" if max_connections is None else "server", why
+    if pooled:
+        why = f"client connections to the pooler, which may have {room} to Postgres: max_connections {server} less "
+        return _given(settings, "db_connection_budget", f"{why}{reserved + HEADROOM}")
     if max_connections is not None and settings.db_connection_budget > room:
         raise ConfigurationError(
             f"DB_CONNECTION_BUDGET ({settings.db_connection_budget}) is more than Postgres has for this service: lower it "

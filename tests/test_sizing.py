@@ -54,6 +54,15 @@ def test_web_concurrency_is_obeyed_beyond_cpus_and_memory() -> None:
     assert plan.notes["workers"][0] == "environment"
 
 
+def test_budget_of_a_pooler_may_exceed_what_postgres_has_and_says_what_that_is() -> None:
+    given = settings(web_concurrency=2, db_connection_budget=400)
+    plan = make_plan(given, machine(), max_connections=100, pooled=True)
+    assert plan.db_pool == 100
+    assert "may have 92 to Postgres" in plan.notes["connection_budget"][1]
+    with pytest.raises(ConfigurationError, match="more than Postgres has"):
+        make_plan(given, machine(), max_connections=100)
+
+
 def test_pool_leaves_room_for_a_reload_and_for_replicas() -> None:
     plan = make_plan(settings(web_concurrency=4, replicas=3, db_connection_budget=100), machine())
     assert plan.db_pool == 100 // (4 * 3 * 2)

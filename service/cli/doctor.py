@@ -11,12 +11,12 @@ from json import dumps
 from typing import Any
 
 from service.cli import CommandError
-from service.cli.run import check_port, check_state_dir
+from service.cli.run import check_pooler, check_port, check_state_dir
 from service.cli.schema import pending, read_heads, read_scripts
 from service.cli.servers import PostgresFacts, ask_postgres, ask_redis, session
 from service.cli.sizing import make_plan
 from service.settings import ConfigurationError, Settings, load_settings
-from service.sizing import GENERATIONS, Plan
+from service.sizing import GENERATIONS, Plan, session_options
 
 PROXY_KEEPALIVE_S = 60.0
 """What the usual proxies keep an idle connection for: nginx's upstreams, the load balancers of AWS."""
@@ -61,8 +61,12 @@ def _noted(findings: list[Finding], check: str, *, mend: str) -> Iterator[None]:
 async def _examine(settings: Settings, findings: list[Finding]) -> None:
     facts = None
     with _noted(findings, "postgres", mend="start it, or correct DATABASE_URL"):
-        async with session(settings.database_url, name="service.doctor", patience_s=PATIENCE_S) as connection:
+        options = session_options(settings)
+        async with session(
+            settings.database_url, name="service.doctor", patience_s=PATIENCE_S, options=options
+        ) as connection:
             facts = await ask_postgres(connection)
+            check_pooler(settings, facts)
             findings += _postgres(
                 facts, [script.revision for script in pending(read_scripts(), await read_heads(connection))]
             )
@@ -80,7 +84,9 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
 
 def _postgres(facts: PostgresFacts, lacking: list[str]) -> Iterator[Finding]:
     wrong = "point DATABASE_URL at the primary: this is a standby" if facts.read_only else ""
-    yield Finding("postgres", f"{facts.version}, max_connections {facts.max_connections}", wrong)
+    by = ", by way of a pooler" if facts.pooled else ""
+    unbounded = "have the pooler set statement_timeout, as docs/stores.md does" if not facts.bounded else ""
+    yield Finding("postgres", f"{facts.version}, max_connections {facts.max_connections}{by}", wrong, unbounded)
     yield Finding("migrations", ", ".join(lacking) or "all applied", "python -m service migrate" if lacking else "")
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import sqlalchemy
 from alembic.config import Config
@@ -16,8 +17,8 @@ from sqlalchemy.pool import NullPool
 
 from service.cli import CommandError
 from service.cli.schema import pending, read_heads, read_scripts
-from service.cli.servers import Connection, session
-from service.settings import load_settings
+from service.cli.servers import Connection, ask_postgres, session
+from service.settings import ConfigurationError, load_settings
 
 LOCK = 0x6272_6967_6164_65
 """Any number will do, so long as every copy has the same and no other program has it: this one spells "brigade"."""
@@ -37,7 +38,7 @@ def main(*, check: bool) -> int:
 
 
 async def _check() -> int:
-    async with session(load_settings().database_url, name="service.migrate") as connection:
+    async with _session() as connection:
         lacking = pending(read_scripts(), await read_heads(connection))
     for script in lacking:
         print(f"pending {script.revision}: {script.doc}")
@@ -47,13 +48,29 @@ async def _check() -> int:
 
 async def _migrate() -> int:
     scripts = read_scripts()
-    async with session(load_settings().database_url, name="service.migrate", options=BOUNDS) as connection:
+    async with _session() as connection:
+        if (await ask_postgres(connection)).pooled:
+            raise ConfigurationError(
+                "Migrations need a session of their own, and a pooler answers: set MIGRATION_DATABASE_URL to the server "
+                "behind it."
+            )
+        for name, value in BOUNDS.items():
+            await connection.execute("SELECT set_config($1, $2, false)", name, value)
         await _take_turn(connection)
         lacking = pending(scripts, await read_heads(connection))
         if lacking:
             await _apply(connection, scripts, lacking)
     print(f"{len(lacking)} applied." if lacking else "The schema is up to date.")
     return 0
+
+
+@asynccontextmanager
+async def _session() -> AsyncIterator[Connection]:
+    settings = load_settings()
+    variable = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
+    url = settings.migration_database_url or settings.database_url
+    async with session(url, name="service.migrate", variable=variable) as connection:
+        yield connection
 
 
 async def _take_turn(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from service.cli.servers import PostgresFacts, ask_postgres, session, with_redis
 from service.cli.sizing import make_plan
 from service.copies import sign
 from service.settings import ConfigurationError, Settings, load_settings
-from service.sizing import GENERATIONS, as_table
+from service.sizing import GENERATIONS, as_table, session_options
 
 GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
 
@@ -80,14 +80,28 @@ def check_state_dir(settings: Settings) -> None:
 
 
 async def _check_servers(settings: Settings) -> PostgresFacts:
-    async with session(settings.database_url, name="service.run") as connection:
+    async with session(settings.database_url, name="service.run", options=session_options(settings)) as connection:
         facts = await ask_postgres(connection)
+        check_pooler(settings, facts)
         lacking = pending(read_scripts(), await read_heads(connection))
     if lacking:
         names = ", ".join(script.revision for script in lacking)
         raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
     check_copies(settings, await with_redis(sign, settings.redis_url, name="service.run"))
     return facts
+
+
+def check_pooler(settings: Settings, facts: PostgresFacts) -> None:
+    """Workers prepare their statements, and would find those of others, or none, in a session that is passed around.
+
+    Raises:
+        ConfigurationError: a pooler does that.
+    """
+    if not (facts.keeps_statements or settings.database_pooled):
+        raise ConfigurationError(
+            "DATABASE_URL leads to a pooler that does not keep its clients' prepared statements: set DATABASE_POOLED, "
+            "or max_prepared_statements of PgBouncer 1.21 and newer."
+        )
 
 
 def check_copies(settings: Settings, copies: int) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import redis.asyncio as redis
@@ -40,6 +41,7 @@ MAY_PASS = (
     redis.ConnectionError,
     redis.TimeoutError,
 )
+REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
 FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
 
 ASK_POSTGRES = """
@@ -47,7 +49,9 @@ SELECT current_setting('server_version') AS version,
        current_setting('max_connections')::int AS max_connections,
        current_setting('superuser_reserved_connections')::int
            + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved,
-       pg_is_in_recovery() AS read_only
+       pg_is_in_recovery() AS read_only,
+       current_setting('statement_timeout') <> '0' AS bounded,
+       pg_backend_pid() <> $1 AS pooled
 """
 
 
@@ -58,11 +62,21 @@ class PostgresFacts:
     reserved: int
     """Connections that only superusers, and members of pg_use_reserved_connections, can have."""
     read_only: bool
+    bounded: bool
+    """Statements have a deadline there."""
+    pooled: bool
+    """Who answered is not who took the connection."""
+    keeps_statements: bool
 
 
 @asynccontextmanager
 async def session(
-    url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S, options: Mapping[str, str] | None = None
+    url: SecretStr | None,
+    *,
+    name: str,
+    patience_s: float = PATIENCE_S,
+    options: Mapping[str, str] | None = None,
+    variable: str = "DATABASE_URL",
 ) -> AsyncIterator[Connection]:
     """A Postgres session that pg_stat_activity shows under `name`.
 
@@ -72,14 +86,17 @@ async def session(
     """
     if url is None:
         raise ConfigurationError(
-            "DATABASE_URL is not set: give it a Postgres, postgresql://user:password@host:port/database."
+            f"{variable} is not set: give it a Postgres, postgresql://user:password@host:port/database."
         )
     dsn = url.get_secret_value()
-    server = f"DATABASE_URL: Postgres{_place(dsn)}"
+    server = f"{variable}: Postgres{_place(dsn)}"
 
     async def attempt() -> Connection:
         return await asyncpg.connect(
-            dsn, timeout=ATTEMPT_S, server_settings={"application_name": name, **(options or {})}
+            dsn,
+            timeout=ATTEMPT_S,
+            statement_cache_size=0,  # a pooler may give each statement to another session
+            server_settings={"application_name": name, **(options or {})},
         )
 
     connection = await _patiently(attempt, server=server, patience_s=patience_s)
@@ -92,9 +109,19 @@ async def session(
 
 
 async def ask_postgres(connection: Connection) -> PostgresFacts:
-    facts = await connection.fetchrow(ASK_POSTGRES)
+    facts = await connection.fetchrow(ASK_POSTGRES, connection.get_server_pid())
     assert facts is not None
-    return PostgresFacts(**facts)
+    return PostgresFacts(**facts, keeps_statements=not facts["pooled"] or await _keeps_statements(connection))
+
+
+async def _keeps_statements(connection: Connection) -> bool:
+    """Whether a pooler keeps the prepared statements of its clients apart: Postgres then knows ours by another name."""
+    name = f"service_{uuid4().hex}"
+    try:
+        statement = await connection.prepare("SELECT name FROM pg_prepared_statements", name=name)
+        return name not in [row["name"] for row in await statement.fetch()]
+    except asyncpg.InvalidSQLStatementNameError:  # another session, which has not heard of it
+        return False
 
 
 async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
@@ -144,7 +171,7 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patien
                 raise CommandError(
                     f"{server} has a URL that cannot be read: in a password, @ / # are %40 %2F %23."
                 ) from None
-            if not isinstance(error, MAY_PASS) or isinstance(error, AuthenticationError):
+            if not isinstance(error, MAY_PASS) or isinstance(error, REFUSALS):
                 raise CommandError(f"{server} refuses: {_line(error)}.") from None
             if time.monotonic() + PAUSE_S > deadline:
                 raise CommandError(f"{server} does not answer: {_line(error)}.") from None
@@ -167,4 +194,5 @@ def _place(url: str) -> str:
 def _line(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return f"{line}; if it is a pooler, set DATABASE_POOLED" if "startup parameter" in line else line

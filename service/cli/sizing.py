@@ -20,7 +20,9 @@ def make_plan(settings: Settings, facts: PostgresFacts | None) -> sizing.Plan:
     limits = sizing.read_limits()
     if facts is None:
         return sizing.make_plan(settings, limits)
-    return sizing.make_plan(settings, limits, max_connections=facts.max_connections, reserved=facts.reserved)
+    return sizing.make_plan(
+        settings, limits, max_connections=facts.max_connections, reserved=facts.reserved, pooled=facts.pooled
+    )
 
 
 async def _ask(settings: Settings) -> PostgresFacts | None:
