@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import __version__, errors, logs, ops, tracing
+from service import __version__, docs_page, errors, logs, ops, tracing
 from service.allowance import Allowance
 from service.guards import Guards
 from service.hot import HotPaths
@@ -32,7 +32,15 @@ class Service(FastAPI):
     def __init__(self, settings: Settings, routers: list[APIRouter]) -> None:
         # Metrics are Prometheus's, and logs go to stdout.
         telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=is_by_machine)
-        super().__init__(title="Brigade", version=__version__, lifespan=_core, telemetry=telemetry)
+        super().__init__(
+            title="Brigade",
+            version=__version__,
+            lifespan=_core,
+            telemetry=telemetry,
+            docs_url=None,  # docs_page has its own
+            redoc_url=None,
+        )
+        docs_page.install(self)
         self.settings = settings
         self.stats = WorkerStats()
         self.telemetry = True
