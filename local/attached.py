@@ -1,16 +1,22 @@
 """What can be done beside a local run: `make migrate` and `make reload`. Starts nothing that stays."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
+import psutil
+
+from local.notice import say
 from local.places import LOCAL, ROOT, RUN_LOCK, RUNNING
 from local.process import LocalError, is_held
 from local.servers import Postgres
 from local.variables import environment, is_set
+
+RELOAD_TIMEOUT_S = 60.0
+"""The old ones may take GRACEFUL_TIMEOUT_S, 30 s by default, to finish what they have."""
 
 
 def migrate() -> int:
@@ -24,8 +30,20 @@ def migrate() -> int:
 
 
 def reload() -> int:
-    """New workers with the new code, before the old ones go."""
-    os.kill(_running()["pid"], signal.SIGHUP)
+    """New workers with the new code, before the old ones go; or the reason why not, and everything is as it was."""
+    master = psutil.Process(_running()["pid"])
+    old = set(master.children())
+    # As `make run` has it, which another terminal need not have.
+    rehearsal = subprocess.run([sys.executable, "-m", "service", "rehearse"], cwd=ROOT, env=master.environ(), check=False)
+    if rehearsal.returncode != 0:
+        raise LocalError("Not reloaded: new workers could not start, for the reason above. The old ones serve on.")
+    master.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
+    while old & (workers := set(master.children())):
+        if time.monotonic() > deadline:
+            raise LocalError("Not reloaded yet: workers of before serve on, and what make run prints says why.")
+        time.sleep(0.1)
+    say(f"Reloaded: {len(workers)} new workers serve.")
     return 0
 
 

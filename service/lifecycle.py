@@ -27,7 +27,7 @@ class Roster:
 
     def __init__(self) -> None:
         self._states = mmap.mmap(-1, self.SIZE)
-        self._flags = mmap.mmap(-1, 2)
+        self._flags = mmap.mmap(-1, 3)
 
     def __getitem__(self, age: int) -> State:
         return State(self._states[age % self.SIZE])
@@ -51,6 +51,15 @@ class Roster:
 
     def announce_stop(self) -> None:
         self._flags[1] = True
+
+    @property
+    def rehearsed(self) -> bool:
+        """A process to throw away has done what new workers will do: the next SIGHUP reloads."""
+        return bool(self._flags[2])
+
+    @rehearsed.setter
+    def rehearsed(self, done: bool) -> None:
+        self._flags[2] = done
 
 
 class Shares:

@@ -12,13 +12,13 @@ import resource
 import signal
 import sys
 import time
-import traceback
 from collections import deque
 from typing import Any, ClassVar
 
 from uvicorn_worker import UvicornWorker
 
 from service.lifecycle import State, roster
+from service.rehearsal import rehearse
 from service.scrape import count_exit, fold, wipe
 from service.server import Server
 from service.settings import load_settings
@@ -31,8 +31,6 @@ BACK_OFF_MOST_S = 15.0
 
 MOST_FILES = 65_536
 """A connection is a file, and many systems start a process with 1,024."""
-
-RELOAD_CHECK_S = 10
 
 CAUSES = {State.STARTING: "failed start", State.TOLD: "told", State.RELIEVED: "max requests"}
 
@@ -131,33 +129,14 @@ class Worker(UvicornWorker):  # type: ignore[misc]
                 time.sleep(delay_s)
             stop(graceful)
 
-        def checked_reload() -> None:
-            if _loads(arbiter.app):
+        def rehearsed_reload() -> None:
+            if roster.rehearsed:
+                roster.rehearsed = False
                 reload()
             else:
-                arbiter.log.error("Not reloaded: the configuration cannot be used. The workers serve on as they are.")
+                rehearse(arbiter)
 
-        arbiter.stop, arbiter.handle_hup = announced_stop, checked_reload
-
-
-def _loads(app: Any) -> bool:
-    """Read the configuration in a process to throw away: what it cannot use would end the master and leave no service."""
-    sys.stderr.flush()
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1] == 0
-    signal.alarm(RELOAD_CHECK_S)
-    status = 1
-    try:
-        app.reload()
-        status = int(app.cfg.worker_class is None)  # reading it imports it
-    except SystemExit as refusal:
-        sys.stderr.write(f"{refusal}\n")
-    except Exception:  # noqa: BLE001
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+        arbiter.stop, arbiter.handle_hup = announced_stop, rehearsed_reload
 
 
 def _limit_process() -> None:

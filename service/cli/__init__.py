@@ -1,4 +1,4 @@
-"""The command line: run, sizing, migrate, doctor. It prepares and inspects; it never serves a request.
+"""The command line: run, sizing, migrate, rehearse, doctor. It prepares and inspects; it never serves a request.
 
 A command's module is imported when it is asked for, so that `--help` does not wait for libraries.
 """
@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "check everything, print the plan, serve",
     "sizing": "print the plan: workers, pools and timeouts, where each came from and why",
     "migrate": "bring the database's schema up to date; safe to run many times at once",
+    "rehearse": "start and end the application once, without serving: what a reload does first",
     "doctor": "check settings, machine and servers, and say how to mend what is wrong",
 }
 OPTIONS = {

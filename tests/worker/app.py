@@ -89,6 +89,10 @@ def _mischief() -> str:
             time.sleep(600)
         case "fail":
             raise RuntimeError("no start today")
+        case "fail after one life":  # of which the start is over now, and then the end
+            Path(os.environ["MISCHIEF"]).write_text("fail after one end")
+        case "fail after one end":
+            Path(os.environ["MISCHIEF"]).write_text("fail")
         case "crash":
             os._exit(9)
     return kind

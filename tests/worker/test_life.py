@@ -110,7 +110,7 @@ def test_readiness_is_told_before_the_service_stops_and_not_in_a_reload(
     assert gunicorn.ended() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 4])
 def test_reload_loses_no_request(workers: int, start: Start) -> None:
     """Of clients that connect anew and of those that stay, asking for what is quick and for what is slow."""
     gunicorn = start(workers)
@@ -129,8 +129,8 @@ def test_reload_loses_no_request(workers: int, start: Start) -> None:
         assert (tally.lost, tally.refused) == ([], [])
         assert set(tally.statuses) == {200}
         assert tally.answered > 16
-    assert len(gunicorn.events("started")) == 4 * workers
-    assert len(gunicorn.events("ended")) == 3 * workers
+    assert len(gunicorn.events("started")) == 4 * workers + 3  # and a rehearsal each
+    assert len(gunicorn.events("ended")) == 3 * workers + 3
 
 
 def test_stop_loses_no_request_of_a_connection_that_was_made(start: Start) -> None:
@@ -204,12 +204,32 @@ def test_first_start_that_fails_ends_the_server(start: Start) -> None:
     assert "no start today" in gunicorn.log()
 
 
-def test_release_that_cannot_start_does_not_take_the_place_of_one_that_serves(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("mischief", "reason"),
+    [("fail", "RuntimeError: no start today"), ("hang", "longer than WORKER_TIMEOUT_S"), ("block", "in _mischief")],
+)
+def test_release_that_cannot_start_is_told_before_any_worker_is(mischief: str, reason: str, start: Start) -> None:
+    gunicorn = start(2)
+    old = gunicorn.worker_pids()
+    gunicorn.mischief(mischief)
+    gunicorn.send(signal.SIGHUP)
+    gunicorn.until(lambda: "Not reloaded" in gunicorn.log())
+    assert reason in gunicorn.log()
+    assert len(gunicorn.events("started")) == 3
+    gunicorn.mischief("")
+    os.kill(min(old), signal.SIGKILL)  # the master has looked after its workers all the while
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 4 and len(gunicorn.worker_pids()) == 2)
+    assert "Draining" not in gunicorn.log()
+    gunicorn.reload()
+    assert gunicorn.serving()
+
+
+def test_release_that_starts_once_and_never_again_does_not_take_the_place_of_one_that_serves(start: Start) -> None:
     gunicorn = start(2, GRACEFUL_TIMEOUT_S="2", REQUEST_TIMEOUT_S="0.1")
     old = gunicorn.worker_pids()
-    gunicorn.mischief("fail")
+    gunicorn.mischief("fail after one life")
     gunicorn.send(signal.SIGHUP)
-    gunicorn.until(lambda: len(gunicorn.events("started")) == 4 and gunicorn.worker_pids() == old)
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 5 and gunicorn.worker_pids() == old)
     time.sleep(0.5)  # five times as long as a worker takes to see that it is relieved
     assert gunicorn.serving()
     gunicorn.mischief("")
@@ -218,19 +238,30 @@ def test_release_that_cannot_start_does_not_take_the_place_of_one_that_serves(st
     assert len(gunicorn.worker_pids()) == 2
 
 
-def test_release_with_a_wrong_setting_is_not_loaded(start: Start) -> None:
+@pytest.mark.parametrize(("variable", "reason"), [("KEEPALIVE_S=soon", "KEEPALIVE_S: "), ("OPS_PORT=1234", "a restart")])
+def test_release_with_a_setting_that_cannot_be_used_is_not_loaded(variable: str, reason: str, start: Start) -> None:
     gunicorn = start()
     before = gunicorn.worker_pids()
     settings = gunicorn.folder / ".env"
-    settings.write_text("KEEPALIVE_S=soon\n")
+    settings.write_text(f"{variable}\n")
     gunicorn.send(signal.SIGHUP)
     gunicorn.until(lambda: "Not reloaded" in gunicorn.log())
-    assert "KEEPALIVE_S" in gunicorn.log()
+    assert reason in gunicorn.log()
     assert "Traceback" not in gunicorn.log()
-    assert gunicorn.worker_pids() == before
+    gunicorn.until(lambda: gunicorn.worker_pids() == before)
     settings.unlink()
     gunicorn.reload()
     assert gunicorn.serving()
+
+
+def test_stop_does_not_wait_for_a_rehearsal(start: Start) -> None:
+    gunicorn = start(WORKER_TIMEOUT_S="30")
+    gunicorn.mischief("hang")
+    gunicorn.send(signal.SIGHUP)
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 2)
+    gunicorn.send(signal.SIGTERM)
+    assert gunicorn.ended(timeout_s=10) == 0
+    gunicorn.until(lambda: not gunicorn.serving())
 
 
 def test_reload_brings_new_code_of_every_part(start: Start, tmp_path: Path) -> None:
