@@ -12,7 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.lifecycle import lifecycle
-from service.refusals import Refused, as_answer, check_head, check_head_size
+from service.refusals import Refused, announcer, as_answer, check_head, check_head_size, crowded
 from service.settings import Settings
 
 LINGER_S = 2.0
@@ -23,6 +23,9 @@ MAX_PIPELINED = 16
 
 CHUNK_OVERHEAD = 6
 """A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
+
+ALWAYS_ANSWERED = {"/livez", "/readyz", "/metrics", "/workers"}
+"""However many requests are in flight: a proxy that hears nothing takes a busy worker for a dead one."""
 
 _NOWHERE: Any = deque(maxlen=0)
 """Where trailers go. They are not headers, and would have no end."""
@@ -57,6 +60,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
+        self._most = settings.max_in_flight
         self._max_body_bytes = settings.max_header_bytes + CHUNK_OVERHEAD * settings.max_body_bytes
         self.headers = _NOWHERE  # a list while a head is being read
 
@@ -145,7 +149,25 @@ class Protocol(HttpToolsProtocol):
         self._active = cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
         cycle.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
-        super()._start_asgi_task(cycle, app)
+        if len(self.tasks) < self._most or cycle.scope["path"] in ALWAYS_ANSWERED:
+            super()._start_asgi_task(cycle, app)
+        else:
+            self.loop.call_soon(self._turn_away, cycle)
+
+    def _turn_away(self, cycle: RequestResponseCycle) -> None:
+        """Without a task and without the application: what cannot be served must not take the time of what can."""
+        if cycle.disconnected or self._deaf:
+            return
+        lifecycle.refused[503] += 1
+        announcer.turned_away(self._most)
+        head, body = crowded(self._most)
+        headers = [*self.server_state.default_headers, *([] if cycle.keep_alive else [(b"connection", b"close")])]
+        rest = b"".join(b"%s: %s\r\n" % header for header in headers)
+        cycle.transport.write(b"".join([head, rest, b"\r\n", b"" if cycle.scope["method"] == "HEAD" else body]))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         answered = self._active

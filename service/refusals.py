@@ -6,7 +6,9 @@ Like `errors` it speaks `application/problem+json`, but without fastapi: the mas
 import json
 import re
 import secrets
+import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from http import HTTPStatus
 
 import structlog
@@ -22,6 +24,8 @@ SECURITY_HEADERS = [
 """Of every answer but a redirect. What serves HTML adds a Content-Security-Policy, and what ends TLS adds HSTS."""
 
 log = structlog.get_logger("service.refusals")
+
+TELL_EVERY_S = 1.0
 
 _IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
 
@@ -55,6 +59,33 @@ def check_head(headers: Iterable[Header], version: str) -> None:
 def check_head_size(head_bytes: int, most: int) -> None:
     if head_bytes > most:
         raise Refused(431, f"The head of a request may have {most} bytes at most.")
+
+
+@cache
+def crowded(most: int) -> tuple[bytes, bytes]:
+    """The head and the body of the answer to a request for which there is no room: made once, as there are many."""
+    detail = f"{most} requests are in flight already."
+    problem = {"type": "urn:problem:crowded", "title": "Too many requests at once", "status": 503, "detail": detail}
+    body = json.dumps(problem).encode()
+    head = b"content-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: %d\r\n" % len(body)
+    return STATUS_LINE[503] + head, body
+
+
+class Announcer:
+    """Says at most once a second that requests are turned away, and how many have been since."""
+
+    def __init__(self) -> None:
+        self._turned_away, self._told_at = 0, 0.0
+
+    def turned_away(self, most: int) -> None:
+        self._turned_away += 1
+        now = time.monotonic()
+        if now - self._told_at >= TELL_EVERY_S:
+            log.warning("no room", detail=f"{most} are in flight, as many as MAX_IN_FLIGHT", requests=self._turned_away)
+            self._turned_away, self._told_at = 0, now
+
+
+announcer = Announcer()
 
 
 def as_answer(refused: Refused, default_headers: Sequence[Header]) -> bytes:

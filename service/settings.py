@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     worker_memory_mb: Annotated[int, Field(ge=32)] = 160
     """Memory planned for one worker, in MiB."""
 
+    max_in_flight: PositiveInt = 1000
+    """Requests that one worker works on at the same time; one more is answered 503, but for /livez and the like."""
     request_timeout_s: PositiveFloat = 15.0
     """Seconds a request may take before it is answered 503."""
     graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0

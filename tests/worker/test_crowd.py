@@ -1,0 +1,88 @@
+"""More requests than a worker takes: told so at once, on a connection that is kept, while what was taken is finished."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.worker.clients import exchange
+from tests.worker.conftest import Gunicorn
+from tests.worker.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
+
+MOST = 3
+SLEEP = b"GET /sleep?s=1.5 HTTP/1.1\r\nHost: a\r\n\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    gunicorn = Gunicorn(tmp_path_factory.mktemp("crowd"), 1, MAX_IN_FLIGHT=str(MOST))
+    try:
+        gunicorn.until(gunicorn.serving)
+        yield gunicorn
+        assert "Traceback" not in gunicorn.log()
+    finally:
+        gunicorn.kill()
+
+
+@pytest.fixture
+def crowd(gunicorn: Gunicorn) -> Iterator[list[socket.socket]]:
+    """As many requests as the worker takes are in flight."""
+    clients = [socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) for _ in range(MOST)]
+    for client in clients:
+        client.sendall(SLEEP)
+    gunicorn.until(lambda: status(exchange(gunicorn.port, LAST)) == 503)
+    yield clients
+    for client in clients:
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        client.close()
+    gunicorn.until(lambda: status(exchange(gunicorn.port, LAST)) == 200)
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(found) for found in re.findall(rb"HTTP/1.1 (\d+)", answer)]
+
+
+def test_who_finds_no_room_is_told_so_in_so_many_words(gunicorn: Gunicorn, crowd: list[socket.socket]) -> None:
+    answer = exchange(gunicorn.port, LAST)
+    assert_problem(answer, 503)
+    assert b"retry-after: 1" in answer
+    assert "no room" in gunicorn.log()
+
+
+def test_health_is_answered_however_full_it_is(gunicorn: Gunicorn, crowd: list[socket.socket]) -> None:
+    assert statuses(exchange(gunicorn.port, NEXT + LIVEZ + LAST)) == [503, 200, 503]
+
+
+def test_the_connection_is_kept_and_what_comes_with_a_body_is_read_past(
+    gunicorn: Gunicorn, crowd: list[socket.socket]
+) -> None:
+    fixed, chunks = POST + b"Content-Length: 3\r\n\r\nabc", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n"
+    assert statuses(exchange(gunicorn.port, fixed + chunks + NEXT, fixed[:-2], b"bc", LAST, pause_s=0.05)) == [503] * 5
+    head = exchange(gunicorn.port, LAST.replace(b"GET", b"HEAD"))
+    assert head.endswith(b"\r\n\r\n")
+    assert b"content-length: " in head
+
+
+def test_there_is_room_again_when_others_have_been_answered(gunicorn: Gunicorn) -> None:
+    """Far more clients than room, each of whom comes again: all get through, and nobody's place is lost on the way."""
+
+    async def insist() -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gunicorn.port)
+        refusals = 0
+        while True:
+            writer.write(SLEEP.replace(b"1.5", b"0.02"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+            if status(head) == 200:
+                writer.close()
+                return refusals
+            refusals += 1
+            await asyncio.sleep(0.01)
+
+    async def everybody() -> list[int]:
+        return await asyncio.wait_for(asyncio.gather(*[insist() for _ in range(60)]), 30)
+
+    assert sum(asyncio.run(everybody())) > 0
