@@ -34,7 +34,9 @@ def reload() -> int:
     master = psutil.Process(_running()["pid"])
     old = set(master.children())
     # As `make run` has it, which another terminal need not have.
-    rehearsal = subprocess.run([sys.executable, "-m", "service", "rehearse"], cwd=ROOT, env=master.environ(), check=False)
+    rehearsal = subprocess.run(
+        [sys.executable, "-m", "service", "rehearse"], cwd=ROOT, env=master.environ(), check=False
+    )
     if rehearsal.returncode != 0:
         raise LocalError("Not reloaded: new workers could not start, for the reason above. The old ones serve on.")
     master.send_signal(signal.SIGHUP)

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import faulthandler
 import logging
-import os
 import resource
 import signal
 import sys

@@ -1,7 +1,6 @@
 """What operators and machines ask: is it alive, is it ready, who is working. No route here may wait for a backend unbounded."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from service.ops import routes
 from service.ops.publisher import Publisher
 from service.ops.readiness import Readiness
 from service.ops.registry import Registry
+from service.tasks import end
 
 CHECK_EVERY_S = 5.0
 """Nobody may ask a service without traffic and without a proxy, and its metrics still say whether Postgres is up."""
@@ -26,9 +26,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         with Publisher(resources):
             checks = asyncio.create_task(_check_for_ever(readiness), name="readiness")
             yield {"registry": registry, "readiness": readiness}
-            checks.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await checks
+            await end(checks)
 
 
 async def _check_for_ever(readiness: Readiness) -> None:

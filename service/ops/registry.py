@@ -16,6 +16,7 @@ from service import copies
 from service.errors import CacheUnavailable
 from service.lifecycle import lifecycle
 from service.resources import Resources
+from service.tasks import end
 
 PUBLISH_EVERY_S = 1.0
 FORGET_AFTER_MS = 4000
@@ -76,9 +77,7 @@ class Registry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
         with contextlib.suppress(CacheUnavailable):
             await self.resources.cache.run(lambda redis: redis.delete(self._key))
 

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.conftest import Command, Run
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["sizing"], ["migrate"], ["doctor"]])
+@pytest.mark.parametrize("arguments", [[], ["run"], ["sizing"], ["migrate"], ["rehearse"], ["doctor"]])
 def test_help_is_shown_without_a_setting_or_a_server(run: Run, arguments: list[str]) -> None:
     done = run(*arguments, "--help", PORT="nonsense")
     assert done.returncode == 0
@@ -26,7 +26,7 @@ def test_unknown_command_is_a_usage_error(run: Run) -> None:
     assert run("serve").returncode == 2
 
 
-@pytest.mark.parametrize("name", ["run", "sizing", "migrate"])
+@pytest.mark.parametrize("name", ["run", "sizing", "migrate", "rehearse"])
 def test_bad_setting_is_one_sentence_and_status_2(run: Run, name: str) -> None:
     done = run(name, PORT="http")
     assert done.returncode == 2
@@ -35,12 +35,18 @@ def test_bad_setting_is_one_sentence_and_status_2(run: Run, name: str) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("name", ["run", "migrate"])
+@pytest.mark.parametrize("name", ["run", "migrate", "rehearse"])
 def test_database_that_is_not_named_is_one_sentence(run: Run, name: str) -> None:
     done = run(name)
     assert done.returncode == 2
     assert done.stderr.startswith("service: DATABASE_URL is not set")
     assert done.stderr.count("\n") == 1
+
+
+def test_rehearsal_starts_and_ends_without_a_server_that_answers(run: Run) -> None:
+    away = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = run("rehearse", **away)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_sizing_needs_no_server(run: Run) -> None:

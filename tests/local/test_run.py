@@ -125,6 +125,27 @@ def test_run_starts_a_server_again_that_ended_by_itself(clone: Clone) -> None:
     assert clone.processes() == []
 
 
+def test_reload_says_why_not_and_then_that_it_has(clone: Clone) -> None:
+    """A release with a broken feature, then one that is whole, while a client keeps asking."""
+    run = clone.supervise()
+    run.wait_ready()
+    routes = clone.folder / "service" / "ops" / "routes.py"
+    whole = routes.read_text()
+    routes.write_text(f"{whole}\nraise RuntimeError('half a release')\n")
+    refused = clone.start(sys.executable, "-m", "local", "reload")
+    assert refused.process.wait(60) == 1
+    assert "half a release" in refused.output()
+    assert refused.output().splitlines()[-1].startswith("Not reloaded: ")
+    assert "Draining" not in run.output()
+    routes.write_text(whole)
+    done = clone.start(sys.executable, "-m", "local", "reload")
+    while done.process.poll() is None:
+        assert httpx.get(f"{run.url}/livez").is_success
+    assert done.process.returncode == 0
+    assert "new workers serve" in done.output()
+    assert run.end() == 0
+
+
 def test_run_refuses_a_port_in_use(clone: Clone) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

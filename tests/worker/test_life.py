@@ -238,7 +238,9 @@ def test_release_that_starts_once_and_never_again_does_not_take_the_place_of_one
     assert len(gunicorn.worker_pids()) == 2
 
 
-@pytest.mark.parametrize(("variable", "reason"), [("KEEPALIVE_S=soon", "KEEPALIVE_S: "), ("OPS_PORT=1234", "a restart")])
+@pytest.mark.parametrize(
+    ("variable", "reason"), [("KEEPALIVE_S=soon", "KEEPALIVE_S: "), ("OPS_PORT=1234", "a restart")]
+)
 def test_release_with_a_setting_that_cannot_be_used_is_not_loaded(variable: str, reason: str, start: Start) -> None:
     gunicorn = start()
     before = gunicorn.worker_pids()

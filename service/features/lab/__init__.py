@@ -4,7 +4,6 @@ A way to hurt a server, so everything in it is bounded, and it is off unless `LA
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from service.features.lab import live, routes, work
 from service.features.lab.cache import LabCache
 from service.features.lab.deps import Lab
 from service.features.lab.feed import Feed
+from service.tasks import end
 
 
 @asynccontextmanager
@@ -28,9 +28,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     async with LabCache(resources) as cache:
         feed = asyncio.create_task(Feed(resources, cache).run(), name="lab-feed")
         yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
-        feed.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await feed
+        await end(feed)
 
 
 router = APIRouter(tags=["lab"], lifespan=_lifespan, dependencies=[Depends(on_ops_side)])

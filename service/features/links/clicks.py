@@ -15,6 +15,7 @@ from service.errors import Unavailable
 from service.features.links import cache, store
 from service.features.links.journal import Batch, Journal, Orphan, take_orphan
 from service.resources import Resources
+from service.tasks import end
 
 SEND_EVERY_S = 0.1
 MOVE_EVERY_S = 0.5
@@ -43,9 +44,7 @@ class Clicks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        await end(*self._tasks)
         with contextlib.suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
                 await self._send()
