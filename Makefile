@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help run locust prove bench test lint fix migrate reload lock deploy clean environment development
+.PHONY: help run locust prove bench test lint fix migrate reload lock audit deploy clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/local.txt
 	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
+
+audit: development ## Ask whether a locked package has a known hole; ARGS=--strict fails where nobody can be asked
+	@$(BIN)/python deploy/audit.py $(ARGS)
 
 deploy: ## Replace the running api containers by a new image, one at a time; roll back what never gets ready
 	@docker compose build api
