@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from service.errors import Unavailable
+from service.tracing import spent
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -85,6 +86,7 @@ class Coalescer(Generic[K, V]):
         self._schedule(call.get_loop())
 
     async def _call(self, batch: dict[K, list[asyncio.Future[V | None]]]) -> None:
+        spent.set(None)  # of whoever came first; each notes the time it waits
         try:
             found = await self.fetch_many(list(batch))
         except BaseException as error:

@@ -1,8 +1,9 @@
-"""From a code to where it leads: Redis in front of Postgres, many waiters to one call. Counts nothing."""
+"""From a code to where it leads, or to its link: many waiters to one call. Counts nothing."""
 
 import contextlib
 import re
 import time
+from functools import partial
 
 from service.cache import Cache
 from service.coalesce import Coalescer
@@ -11,9 +12,9 @@ from service.features.links import metrics
 from service.features.links.cache import UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
-from service.features.links.store import read_links
+from service.features.links.store import Link, read_links
 from service.resources import Pool
-from service.tracing import note, spent
+from service.tracing import note
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
 
@@ -24,6 +25,7 @@ class Resolver:
         self.cache = cache
         self._cached = Coalescer(self._read_cache)
         self._stored = Coalescer(self._read_store, join_in_flight=True)
+        self._links = Coalescer(partial(read_links, pg), max_calls=2)
 
     async def resolve(self, code: str) -> Target:
         """Without Redis from Postgres, and what Redis holds also without Postgres.
@@ -50,8 +52,20 @@ class Resolver:
             raise LinkExpired(f"The link {code!r} leads nowhere any more.")
         return target
 
+    async def read(self, code: str) -> Link:
+        """The link as it is in Postgres now: those who ask in the same moment share a query, sent after they asked.
+
+        Raises:
+            LinkNotFound: there is none.
+        """
+        began_s = time.perf_counter()
+        link = await self._links.get(code)
+        note("postgres", began_s, span="postgres lookup")
+        if link is None:
+            raise LinkNotFound(f"No link has the code {code!r}.")
+        return link
+
     async def _read_cache(self, codes: list[str]) -> dict[str, Target]:
-        spent.set(None)  # of whoever came first, and each notes the time it waits
         found = await read_targets(self.cache, codes)
         metrics.batch_codes.add(len(codes))
         metrics.hits.total += len(found)
@@ -60,13 +74,12 @@ class Resolver:
 
     async def _read_store(self, codes: list[str]) -> dict[str, Target]:
         """Looks in the cache once more: whoever missed there while the call before this one filled it is still coming."""
-        spent.set(None)
         targets: dict[str, Target] = {}
         with contextlib.suppress(CacheUnavailable):
             targets = await read_targets(self.cache, codes)
         if missing := [code for code in codes if code not in targets]:
-            stored = {link.code: Target.of(link) for link in await read_links(self.pg, codes=missing)}
-            fresh = {code: stored.get(code, UNKNOWN) for code in missing}
+            stored = await read_links(self.pg, missing)
+            fresh = {code: Target.of(stored[code]) if code in stored else UNKNOWN for code in missing}
             targets |= fresh
             with contextlib.suppress(CacheUnavailable):
                 await fill_targets(self.cache, fresh)

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service.deps import Cache, Pg, SettingsDep, limit_address, on_cpu_lane, require_key
+from service.deps import Cache, Pg, limit_address, on_cpu_lane, require_key, resources_of
 from service.errors import (
     CacheUnavailable,
     ContentTooLarge,
@@ -25,6 +25,7 @@ from service.features.links import qr, store
 from service.features.links.cache import Target, bury_target, fill_targets
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
 from service.features.links.lifespan import State, lifespan
+from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
 from service.features.links.urls import leads_under
 from service.hot import HotRoute, before_answer, served_by
@@ -37,8 +38,9 @@ with_key = [Depends(require_key)]
 limited = [Depends(limit_address)]
 
 
-async def get_base(request: Request, settings: SettingsDep) -> str:
+async def get_base(request: Request) -> str:
     """Where short links begin: `PUBLIC_URL`, or what the client called us. Ends with a slash."""
+    settings = resources_of(request.app).settings  # as a dependency it would be three to solve: a tenth of a read
     return f"{str(settings.public_url or request.base_url).rstrip('/')}/"
 
 
@@ -103,12 +105,10 @@ async def list_links(
     dependencies=limited,
     responses=documented(LinkNotFound, InvalidRequest, TooManyRequests, DatabaseUnavailable),
 )
-async def read_link(code: CodeInPath, pg: Pg, base: Base) -> ShortLink:
+async def read_link(code: CodeInPath, base: Base, request: Request) -> ShortLink:
     """Read a link and its clicks, also when it has expired."""
-    link = await store.read_link(pg, code=code)
-    if link is None:
-        raise LinkNotFound(f"No link has the code {code!r}.")
-    return ShortLink.of(link, base=base)
+    resolver: Resolver = request.state.resolver
+    return ShortLink.of(await resolver.read(code), base=base)
 
 
 @router.delete(

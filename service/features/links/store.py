@@ -14,7 +14,6 @@ CODE_LENGTH = 7
 MAX_ATTEMPTS = 10
 
 INSERT_LINK = "INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING *"
-READ_LINK = "SELECT * FROM links WHERE code = $1"
 READ_LINKS = "SELECT * FROM links WHERE code = ANY($1::text[])"
 READ_PAGE = "SELECT * FROM links WHERE id < $1 ORDER BY id DESC LIMIT $2"
 READ_FIRST_PAGE = "SELECT * FROM links ORDER BY id DESC LIMIT $1"
@@ -64,15 +63,11 @@ async def insert_link(
     raise CodeTaken(f"Choose another code than {code!r}." if code else "No random code was free.")
 
 
-async def read_link(pg: Pool, *, code: str) -> Link | None:
+async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
+    """Those there are, by their code."""
     async with acquire(pg) as connection:
-        row = await connection.fetchrow(READ_LINK, code)
-    return Link(**row) if row else None
-
-
-async def read_links(pg: Pool, *, codes: Sequence[str]) -> list[Link]:
-    async with acquire(pg) as connection:
-        return [Link(**row) for row in await connection.fetch(READ_LINKS, codes)]
+        rows = await connection.fetch(READ_LINKS, codes)
+    return {row["code"]: Link(**row) for row in rows}
 
 
 async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:

@@ -26,10 +26,10 @@ class Queries:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def read_links(self, pg: Pool, *, codes: Sequence[str]) -> list[store.Link]:
+    async def read_links(self, pg: Pool, codes: Sequence[str]) -> dict[str, store.Link]:
         self.sent.append(list(codes))
         await self.gate.wait()
-        return await store.read_links(pg, codes=codes)
+        return await store.read_links(pg, codes)
 
 
 @pytest.fixture
