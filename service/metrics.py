@@ -73,6 +73,9 @@ DURATION = histogram(
 abandoned = Count(counter("http_requests_abandoned", "Clients that went away before their answer."))
 
 _acquire_failures = counter("postgres_acquire_failures", "Connections not had, by why.", ["reason"])
+_replica_failures = counter(
+    "postgres_replica_acquire_failures", "Connections to the replica not had, by why.", ["reason"]
+)
 _redis_failures = counter("redis_failures", "Calls that Redis did not answer.")
 
 
@@ -98,6 +101,13 @@ class PoolStats:
 
 
 postgres = PoolStats()
+replica = PoolStats(
+    acquired=Tally(
+        histogram("postgres_replica_acquire_seconds", "Waiting for one of the replica's.", buckets=CALL_BUCKETS_S)
+    ),
+    exhausted=Count(_replica_failures.labels("exhausted")),
+    unreachable=Count(_replica_failures.labels("unreachable")),
+)
 redis_calls = Tally(histogram("redis_call_seconds", "Round trips to Redis.", buckets=CALL_BUCKETS_S))
 redis_failures = Count(_redis_failures)
 

@@ -6,25 +6,26 @@ In order, and closed in reverse, by one exit stack. Nothing is opened at import,
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 import asyncpg
 import redis.asyncio as redis
+from pydantic import SecretStr
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service import tracing
+from service import metrics, tracing
 from service.breaker import Breaker
 from service.cache import Cache, Line
 from service.errors import DatabaseUnavailable
 from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
-from service.metrics import WorkerStats, postgres
+from service.metrics import PoolStats, WorkerStats
 from service.settings import ConfigurationError, Settings
 from service.sizing import Plan, session_options
 from service.tracing import note
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 else:
     Pool, Connection = asyncpg.Pool, asyncpg.pool.PoolConnectionProxy
+
+T = TypeVar("T")
 
 ACQUIRE_TIMEOUT_S = 0.8
 """Under the second in which a caller is owed a 503; asyncpg's own methods wait for a connection without end."""
@@ -54,13 +57,13 @@ DATABASE_FAILURES = (
 
 
 @asynccontextmanager
-async def acquire(pool: Pool) -> AsyncIterator[Connection]:
+async def acquire(pool: Pool, stats: PoolStats = metrics.postgres) -> AsyncIterator[Connection]:
     """A connection, waited for no longer than `ACQUIRE_TIMEOUT_S`.
 
     Raises:
         DatabaseUnavailable: no connection came free, or the server went away while it was in use.
     """
-    stats, began_s = postgres, time.perf_counter()
+    began_s = time.perf_counter()
     stats.waiting += 1
     try:
         connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
@@ -90,6 +93,27 @@ def _reason(error: BaseException) -> str:
     )
 
 
+class Replica:
+    """A Postgres that may be behind, busy or away: whatever it does not answer is asked of the primary."""
+
+    def __init__(self, pool: Pool, breaker: Breaker) -> None:
+        self.pool = pool
+        self.breaker = breaker
+
+    async def run(self, call: Callable[[Connection], Awaitable[T]]) -> T | None:
+        """None where it did not answer, or did not lately and is left alone for a moment."""
+        if not self.breaker.allows():
+            return None
+        try:
+            async with acquire(self.pool, metrics.replica) as connection:
+                result = await call(connection)
+        except (DatabaseUnavailable, asyncpg.PostgresError):  # replaying may cancel a statement
+            self.breaker.failed()
+            return None
+        self.breaker.succeeded()
+        return result
+
+
 @dataclass(frozen=True)
 class Resources:
     settings: Settings
@@ -98,6 +122,7 @@ class Resources:
     loop_watch: LoopWatch
     lane: CpuLane
     pg: Pool
+    replica: Replica | None
     cache: Cache
 
 
@@ -110,8 +135,9 @@ async def open_resources(settings: Settings, plan: Plan, stats: WorkerStats) -> 
         anyio.to_thread.current_default_thread_limiter().total_tokens = plan.threadpool_tokens
         lane = CpuLane(threads=plan.cpu_lane_threads, queue=plan.cpu_lane_queue, processes=settings.cpu_lane_processes)
         pg = await stack.enter_async_context(_postgres(settings, plan))
+        replica = await stack.enter_async_context(_replica(settings, plan))
         cache = await stack.enter_async_context(_redis(settings, plan))
-        yield Resources(settings, plan, stats, watch, lane, pg, cache)
+        yield Resources(settings, plan, stats, watch, lane, pg, replica, cache)
 
 
 @asynccontextmanager
@@ -120,12 +146,28 @@ async def _postgres(settings: Settings, plan: Plan) -> AsyncIterator[Pool]:
         raise ConfigurationError(
             "DATABASE_URL is not set: give it a Postgres, as postgresql://user:password@host:port/database."
         )
+    async with _pool(settings.database_url, settings, plan, timeout_s=plan.statement_timeout_s + 1) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def _replica(settings: Settings, plan: Plan) -> AsyncIterator[Replica | None]:
+    """It has as many connections for us as the primary: a standby may not have fewer. What takes long is soon given up."""
+    if settings.database_read_url is None:
+        yield None
+        return
+    async with _pool(settings.database_read_url, settings, plan, timeout_s=ACQUIRE_TIMEOUT_S) as pool:
+        yield Replica(pool, Breaker(backend="postgres replica"))
+
+
+@asynccontextmanager
+async def _pool(url: SecretStr, settings: Settings, plan: Plan, *, timeout_s: float) -> AsyncIterator[Pool]:
     pool = asyncpg.create_pool(
-        settings.database_url.get_secret_value(),
+        url.get_secret_value(),
         min_size=0,  # opened when first needed: no worker opens its whole share at boot, or fails to boot without Postgres
         max_size=plan.db_pool,
         timeout=CONNECT_TIMEOUT_S,
-        command_timeout=plan.statement_timeout_s + 1,
+        command_timeout=timeout_s,
         statement_cache_size=0 if settings.database_pooled else 100,
         reset=_no_reset,
         init=_trace if tracing.is_on() else None,

@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """Postgres, as postgresql://user:password@host:port/database."""
     database_pooled: bool = False
     """DATABASE_URL leads to a pooler that keeps no prepared statements: use none, and set nothing in a session."""
+    database_read_url: SecretStr | None = None
+    """A streaming replica of DATABASE_URL, for links that Redis does not know; what it lacks is asked of DATABASE_URL."""
     migration_database_url: SecretStr | None = None
     """Where migrations go instead of DATABASE_URL: past a pooler, or as another role."""
     redis_url: SecretStr | None = None
@@ -194,7 +196,7 @@ class Settings(BaseSettings):
     def _parse_rate(cls, value: Any) -> Any:
         return Rate.parse(value) if isinstance(value, str) else value
 
-    @field_validator("database_url", "migration_database_url")
+    @field_validator("database_url", "database_read_url", "migration_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_scheme(value, "postgresql://", "postgres://")
@@ -239,7 +241,9 @@ class Settings(BaseSettings):
             return self
         if not self.api_keys:
             raise ValueError("API_KEYS is not set and REQUIRE_SECRETS is on: give it keys, or everybody may write")
-        for variable, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url)):
+        urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        optional = {"DATABASE_READ_URL": self.database_read_url, "MIGRATION_DATABASE_URL": self.migration_database_url}
+        for variable, url in (urls | {name: url for name, url in optional.items() if url}).items():
             parts = urlsplit(url.get_secret_value() if url else "")
             if not parts.password or parts.password == parts.username:
                 raise ValueError(f"{variable} has no password, or one that anybody guesses, and REQUIRE_SECRETS is on")
@@ -296,6 +300,6 @@ def load_settings() -> Settings:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         variable = "_".join(str(part) for part in first["loc"][:1]).upper()
-        secret = variable == "API_KEYS" or variable.endswith(("DATABASE_URL", "REDIS_URL"))
+        secret = variable == "API_KEYS" or variable.endswith(("DATABASE_URL", "READ_URL", "REDIS_URL"))
         shown = "" if secret or not variable or repr(first["input"]) in message else f", not {first['input']!r}"
         raise ConfigurationError(f"{variable}: {message}{shown}." if variable else f"{message}.") from None

@@ -26,6 +26,8 @@ def test_defaults_are_usable() -> None:
         ("WEB_CONCURRENCY", "two"),
         ("REPLICAS", "0"),
         ("DATABASE_URL", "mysql://user:secret@host/db"),
+        ("DATABASE_READ_URL", "secret@replica"),
+        ("MIGRATION_DATABASE_URL", "http://:secret@host"),
         ("REDIS_URL", "http://:secret@host"),
         ("DB_CONNECTION_BUDGET", "-1"),
         ("CPU_LANE_THREADS", "0"),

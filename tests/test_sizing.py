@@ -125,7 +125,7 @@ def test_table_has_a_line_for_every_number_and_a_reason_on_each() -> None:
     request_timeout_s=st.floats(0.1, 600),
     slack_s=st.floats(2.01, 60),
 )
-def test_plan_keeps_its_promises_or_is_refused(  # noqa: PLR0917 - each is a strategy
+def test_plan_keeps_its_promises_or_is_refused(
     cpus: float,
     memory_bytes: int | None,
     web_concurrency: int | None,

@@ -70,6 +70,11 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
             findings += _postgres(
                 facts, [script.revision for script in pending(read_scripts(), await read_heads(connection))]
             )
+    if settings.database_read_url:
+        with _noted(
+            findings, "replica", mend="start it, or correct DATABASE_READ_URL; until then the primary is asked"
+        ):
+            findings.append(await _replica(settings))
     with _noted(findings, "redis", mend="start it, or correct REDIS_URL"):
         findings += _redis(await ask_redis(settings.redis_url, name="service.doctor", patience_s=PATIENCE_S))
     with _noted(findings, "sizing", mend="change a variable that the sentence names"):
@@ -88,6 +93,16 @@ def _postgres(facts: PostgresFacts, lacking: list[str]) -> Iterator[Finding]:
     unbounded = "have the pooler set statement_timeout, as docs/stores.md does" if not facts.bounded else ""
     yield Finding("postgres", f"{facts.version}, max_connections {facts.max_connections}{by}", wrong, unbounded)
     yield Finding("migrations", ", ".join(lacking) or "all applied", "python -m service migrate" if lacking else "")
+
+
+async def _replica(settings: Settings) -> Finding:
+    async with session(
+        settings.database_read_url, name="service.doctor", patience_s=PATIENCE_S, variable="DATABASE_READ_URL"
+    ) as connection:
+        facts = await ask_postgres(connection)
+        lag = await connection.fetchval("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float")
+    advice = "" if facts.read_only else "point DATABASE_READ_URL at a standby: a primary is not asked there"
+    return Finding("replica", f"{facts.version}, the last commit it knows is {lag or 0:.1f} s old", advice=advice)
 
 
 def _redis(info: dict[str, Any]) -> Iterator[Finding]:

@@ -21,6 +21,8 @@ TARGET_TTL_S = 300
 UNKNOWN_TTL_S = 10
 TOMBSTONE_TTL_S = 60
 """Longer than a worker can sit between reading a link and filling the cache with it: a blocked one is killed at 30 s."""
+MAX_LAG_S = TOMBSTONE_TTL_S / 2
+"""A replica that is further behind is not asked: it may still have links whose tombstone has gone."""
 JOURNAL_TTL_S = 7 * 86_400
 LEASE_MS = 2000
 ON_DISK_TRIES, ON_DISK_WAIT_MS = 8, 150
@@ -74,12 +76,17 @@ class Target:
 
 
 UNKNOWN = Target(0, b"", None)
+BURIED = Target(-1, b"", None)
+"""Somebody deletes the link, or has just done so: the primary of Postgres knows which."""
+
+
+MARKS = {UNKNOWN_MARK: UNKNOWN, TOMBSTONE: BURIED}
 
 
 async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
-    """What is known of `codes`. One that is missing must be looked up in Postgres."""
+    """What is known of `codes`. One that is missing, or `BURIED`, must be looked up in Postgres."""
     values = await cache.mget([_target_key(code) for code in codes])
-    return {code: _decode(value) for code, value in zip(codes, values, strict=True) if value not in (None, TOMBSTONE)}
+    return {code: _decode(value) for code, value in zip(codes, values, strict=True) if value is not None}
 
 
 async def fill_targets(cache: Cache, targets: Mapping[str, Target]) -> None:
@@ -150,7 +157,7 @@ def _encode(target: Target) -> tuple[bytes, int]:
 
 @lru_cache(DECODED)
 def _decode(value: bytes) -> Target:
-    if value == UNKNOWN_MARK:
-        return UNKNOWN
+    if value in MARKS:
+        return MARKS[value]
     link_id, expires_at, location = value.split(b"|", 2)
     return Target(int(link_id), location, float(expires_at) if expires_at else None)

@@ -22,4 +22,4 @@ async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     resources = resources_of(app)
     async with Clicks(resources) as clicks:
         metrics.watch(clicks)
-        yield {"resolver": Resolver(resources.pg, resources.cache), "clicks": clicks}
+        yield {"resolver": Resolver(resources.pg, resources.cache, resources.replica), "clicks": clicks}

@@ -6,6 +6,9 @@ from service.metrics import Count, Tally, counter, gauge, histogram, told_each_s
 _lookups = counter("links_cache_lookups", "Codes looked up in Redis.", ["result"])
 hits = Count(_lookups.labels("hit"))
 misses = Count(_lookups.labels("miss"))
+_replica = counter("links_replica_lookups", "Codes looked up in the replica of Postgres.", ["result"])
+replica_hits = Count(_replica.labels("hit"))
+replica_misses = Count(_replica.labels("miss"))
 batch_codes = Tally(
     histogram(
         "links_cache_batch_codes", "Codes in one round trip to Redis.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

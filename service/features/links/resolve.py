@@ -9,19 +9,20 @@ from service.cache import Cache
 from service.coalesce import Coalescer
 from service.errors import CacheUnavailable
 from service.features.links import metrics
-from service.features.links.cache import UNKNOWN, Target, fill_targets, read_targets
+from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
-from service.features.links.store import Link, read_links
-from service.resources import Pool
+from service.features.links.store import Link, read_links, read_replica
+from service.resources import Pool, Replica
 from service.tracing import note
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
 
 
 class Resolver:
-    def __init__(self, pg: Pool, cache: Cache) -> None:
+    def __init__(self, pg: Pool, cache: Cache, replica: Replica | None = None) -> None:
         self.pg = pg
+        self.replica = replica
         self.cache = cache
         self._cached = Coalescer(self._read_cache)
         self._stored = Coalescer(self._read_store, join_in_flight=True)
@@ -42,7 +43,7 @@ class Resolver:
         except CacheUnavailable:
             target = None
         note("redis", began_s, span="redis lookup")
-        if target is None:
+        if target is None or target is BURIED:
             began_s = time.perf_counter()
             target = await self._stored.get(code)
             note("postgres", began_s, span="postgres lookup")
@@ -74,13 +75,23 @@ class Resolver:
 
     async def _read_store(self, codes: list[str]) -> dict[str, Target]:
         """Looks in the cache once more: whoever missed there while the call before this one filled it is still coming."""
-        targets: dict[str, Target] = {}
-        with contextlib.suppress(CacheUnavailable):
+        try:
             targets = await read_targets(self.cache, codes)
-        if missing := [code for code in codes if code not in targets]:
-            stored = await read_links(self.pg, missing)
-            fresh = {code: Target.of(stored[code]) if code in stored else UNKNOWN for code in missing}
-            targets |= fresh
+        except CacheUnavailable:
+            return await self._read_primary(codes)  # nobody knows what was deleted, and a replica may still have it
+        fresh: dict[str, Target] = {}
+        if self.replica and (missing := [code for code in codes if code not in targets]):
+            links = await read_replica(self.replica, missing, max_lag_s=MAX_LAG_S)
+            fresh = {code: Target.of(link) for code, link in links.items()}
+            metrics.replica_hits.total += len(fresh)
+            metrics.replica_misses.total += len(missing) - len(fresh)
+        if missing := [code for code in codes if code not in fresh and targets.get(code, BURIED) is BURIED]:
+            fresh |= await self._read_primary(missing)
+        if fresh:
             with contextlib.suppress(CacheUnavailable):
                 await fill_targets(self.cache, fresh)
-        return targets
+        return targets | fresh
+
+    async def _read_primary(self, codes: list[str]) -> dict[str, Target]:
+        stored = await read_links(self.pg, codes)
+        return {code: Target.of(stored[code]) if code in stored else UNKNOWN for code in codes}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.features.links.errors import CodeTaken
-from service.resources import Pool, acquire
+from service.resources import Pool, Replica, acquire
 
 CODE_LENGTH = 7
 """62**7 is 3.5e12: a random code is hard to guess, and with a billion links still free 2,999 times in 3,000."""
@@ -15,6 +15,8 @@ MAX_ATTEMPTS = 10
 
 INSERT_LINK = "INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING *"
 READ_LINKS = "SELECT * FROM links WHERE code = ANY($1::text[])"
+# Of a replica that is not far behind. It knows that by its last commit, so when there is none it is taken to be.
+READ_LINKS_IF_FRESH = f"{READ_LINKS} AND (SELECT now() - pg_last_xact_replay_timestamp() < make_interval(secs => $2))"
 READ_PAGE = "SELECT * FROM links WHERE id < $1 ORDER BY id DESC LIMIT $2"
 READ_FIRST_PAGE = "SELECT * FROM links ORDER BY id DESC LIMIT $1"
 DELETE_LINK = "DELETE FROM links WHERE code = $1 RETURNING id"
@@ -68,6 +70,12 @@ async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
     async with acquire(pg) as connection:
         rows = await connection.fetch(READ_LINKS, codes)
     return {row["code"]: Link(**row) for row in rows}
+
+
+async def read_replica(replica: Replica, codes: Sequence[str], *, max_lag_s: float) -> dict[str, Link]:
+    """What a replica has of them; nothing where it is away, or more than `max_lag_s` behind."""
+    rows = await replica.run(lambda connection: connection.fetch(READ_LINKS_IF_FRESH, codes, max_lag_s))
+    return {row["code"]: Link(**row) for row in rows or ()}
 
 
 async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:
