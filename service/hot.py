@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import tracing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-BEFORE_ANSWER = "service.before_answer"
-"""An ASGI extension of service.protocol, which cannot import this."""
+BEFORE_ANSWER, ANSWER = "service.before_answer", "service.answer"
+"""ASGI extensions of service.protocol, which cannot import this."""
 
 
 def served_by(handler: ASGIApp) -> Callable[[F], F]:
@@ -31,15 +31,42 @@ def served_by(handler: ASGIApp) -> Callable[[F], F]:
     return mark
 
 
-def before_answer(scope: Scope, call: Callable[[], None]) -> None:
-    """Call when the answer is ready, right before its first byte goes to the kernel: docs/decisions/0005 says why there.
+def answer(
+    send: Send,
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes = b"",
+    before: Callable[[], object] = lambda: None,
+) -> Awaitable[None]:
+    """A whole answer in one message. Its length is added.
 
-    Under another server than our own protocol, now.
+    `before` is called when it is ready, right before its first byte goes to the kernel: docs/decisions/0005 says why there.
     """
-    try:
-        scope["extensions"][BEFORE_ANSWER](call)
-    except KeyError:
+    headers.append((b"content-length", b"%d" % len(body)))
+    return send({"type": ANSWER, "status": status, "headers": headers, "body": body, "before": [before]})
+
+
+def deliver(scope: Scope, send: Send, message: Message, count: Callable[[], None]) -> Awaitable[None]:
+    """The head of an answer or the whole of one, counted as `before` says. Under another server than our own protocol
+    in the two messages of ASGI, and counted now.
+    """
+    extensions = scope.get("extensions", {})
+    if message["type"] == ANSWER:
+        message["before"].append(count)
+        return extensions[ANSWER](message) if ANSWER in extensions else _deliver_in_two(send, message)
+    extensions.get(BEFORE_ANSWER, _now)(count)
+    return send(message)
+
+
+def _now(count: Callable[[], None]) -> None:
+    count()
+
+
+async def _deliver_in_two(send: Send, message: Message) -> None:
+    for call in message["before"]:
         call()
+    await send({"type": "http.response.start", "status": message["status"], "headers": message["headers"]})
+    await send({"type": "http.response.body", "body": message["body"]})
 
 
 class HotRoute(APIRoute):

@@ -7,7 +7,7 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable, Iterable, MutableMapping
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.errors import problem_response, render
-from service.hot import before_answer
+from service.hot import deliver
 from service.logs import log_access, request_id
 from service.metrics import WorkerStats
 from service.refusals import SECURITY_HEADERS
@@ -48,7 +48,7 @@ class Observe:
             return await self.app(scope, receive, send)
         started_s = time.perf_counter()
         status, route = 0, None
-        identifier = _given_id(scope) or random.randbytes(16).hex().encode()  # noqa: S311
+        identifier = _given_id(scope) or b"%032x" % random.getrandbits(128)
         request_id.set(identifier.decode())
         sums: dict[Kind, float] = {}
         spent.set(sums)
@@ -56,13 +56,11 @@ class Observe:
 
         def send_observed(message: Message) -> Awaitable[None]:
             nonlocal status, route
-            if message["type"] == "http.response.start":
-                status, route = message["status"], self.stats.of_route(scope)
-                before_answer(scope, route.counting(status))
-                # A redirect has nothing to sniff or to frame, and would pay 1.5 µs.
-                standing = () if status == 307 else SECURITY_HEADERS
-                message["headers"] = [*message.get("headers", ()), *headers, *standing]
-            return send(message)
+            if message["type"] == "http.response.body":
+                return send(message)
+            status, route = message["status"], self.stats.of_route(scope)
+            message["headers"] = [*message.get("headers", ()), *headers, *_standing(status)]
+            return deliver(scope, send, message, route.counting(status))
 
         self.stats.in_flight += 1
         app = self.app if self.stats.trace is None else self.stats.trace(self.app)
@@ -106,6 +104,11 @@ class Observe:
                 **({"key": scope["key"]} if "key" in scope else {}),
             }
         )
+
+
+def _standing(status: int) -> Iterable[tuple[bytes, bytes]]:
+    """A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""
+    return () if status == 307 else SECURITY_HEADERS
 
 
 def is_by_machine(scope: MutableMapping[str, Any]) -> bool:

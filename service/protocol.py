@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.lifecycle import lifecycle
 from service.refusals import Refused, announcer, as_answer, check_head, check_head_size, crowded
@@ -67,7 +67,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._outlet = _Outlet(transport, self.close)
-        self._extensions = {"service.before_answer": self._outlet.before.append}
+        self._extensions = {"service.before_answer": self._outlet.before.append, "service.answer": self._answer_whole}
         lifecycle.connections += 1
         self._arm()
         if lifecycle.leaving:
@@ -160,14 +160,30 @@ class Protocol(HttpToolsProtocol):
             return
         lifecycle.refused[503] += 1
         announcer.turned_away(self._most)
-        head, body = crowded(self._most)
-        headers = [*self.server_state.default_headers, *([] if cycle.keep_alive else [(b"connection", b"close")])]
-        rest = b"".join(b"%s: %s\r\n" % header for header in headers)
-        cycle.transport.write(b"".join([head, rest, b"\r\n", b"" if cycle.scope["method"] == "HEAD" else body]))
+        self._finish(cycle, *crowded(self._most))
+
+    async def _answer_whole(self, message: Any) -> None:
+        """What takes `send` two messages, and 5 µs more."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        cycle = self._active
+        if cycle is None or cycle.disconnected:
+            return
+        lines = [b"%s: %s\r\n" % header for header in message["headers"]]
+        head = b"".join([STATUS_LINE[message["status"]], *lines])
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) + 1:
+            raise RuntimeError("A line break in a header would begin another one.")
+        self._outlet.before += message["before"]
+        self._finish(cycle, head, message["body"])
+
+    def _finish(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
+        last = [*self.server_state.default_headers, *([] if cycle.keep_alive else [(b"connection", b"close")])]
+        rest = [b"%s: %s\r\n" % header for header in last]
         cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"".join([head, *rest, b"\r\n", b"" if cycle.scope["method"] == "HEAD" else body]))
         if not cycle.keep_alive:
             cycle.transport.close()
-        self.on_response_complete()
+        cycle.on_response()
 
     def on_response_complete(self) -> None:
         answered = self._active

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter, Body, Query
-from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from service.errors import Problem
-from service.hot import HotRoute, served_by
+from service.hot import HotRoute, answer, served_by
 from service.main import Service
 from service.settings import Settings
 
@@ -26,7 +25,7 @@ class Teapot(Problem):
 
 
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse(f"hello {scope['path_params']['name']}")(scope, receive, send)
+    await answer(send, 200, [(b"content-type", b"text/plain")], f"hello {scope['path_params']['name']}".encode())
 
 
 @served_by(greet)

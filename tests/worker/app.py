@@ -37,6 +37,16 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         case "/read":
             while (await receive()).get("more_body"):
                 pass
+        case "/whole":
+            value = b"a\r\nb: c" if seconds else b"a"
+            message = {
+                "status": 200,
+                "headers": [(b"content-length", b"5"), (b"a", value)],
+                "body": b"whole",
+                "before": [],
+            }
+            await scope["extensions"]["service.answer"](message)
+            return
         case "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"first", "more_body": True})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.worker.app import LARGE_PART_BYTES, LARGE_PARTS
 from tests.worker.clients import exchange
-from tests.worker.conftest import Gunicorn
+from tests.worker.conftest import Gunicorn, Start
 
 LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 NEXT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -133,6 +133,20 @@ def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     answer = exchange(port, SLOW + b"GET /read HTTP/1.1\r\nHost: a\r\nSecond: 2\r\n\r\n" + LAST)
     assert answer.count(b"HTTP/1.1 200") == 3
     assert answer.index(b"host,second") < answer.index(b"host,connection")
+
+
+def test_answers_in_one_message_take_their_turn_among_the_others(port: int) -> None:
+    whole = NEXT.replace(b" / ", b" /whole ")
+    head, last = whole.replace(b"GET", b"HEAD"), LAST.replace(b" / ", b" /whole ")
+    answer = exchange(port, SLOW + whole + head + NEXT + last)
+    assert [answer.count(each) for each in (b"HTTP/1.1 200", b"whole", b"connection: close")] == [5, 2, 1]
+    assert answer.endswith(b"connection: close\r\n\r\nwhole")
+
+
+def test_header_of_two_lines_is_not_sent(start: Start) -> None:
+    answer = exchange(start(1).port, LAST.replace(b" / ", b" /whole?s=1 "))
+    assert status(answer) == 500
+    assert b"b: c" not in answer
 
 
 def test_pipelining_is_bounded_and_says_where_it_stopped(port: int) -> None:

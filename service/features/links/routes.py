@@ -28,7 +28,7 @@ from service.features.links.lifespan import State, lifespan
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
 from service.features.links.urls import leads_under
-from service.hot import HotRoute, before_answer, served_by
+from service.hot import HotRoute, answer, served_by
 
 MAX_ID = 2**63 - 1
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -129,11 +129,11 @@ async def delete_link(code: CodeInPath, pg: Pg, cache: Cache) -> None:
 async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
     links: State = scope["state"]
     target = await links["resolver"].resolve(scope["path_params"]["code"])
+    headers = [(b"location", target.location)]
     if scope["method"] == "GET":
-        before_answer(scope, partial(links["clicks"].count, target.id))
-    headers = [(b"location", target.location), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": 307, "headers": headers})
-    await send({"type": "http.response.body"})
+        await answer(send, 307, headers, before=partial(links["clicks"].count, target.id))
+    else:
+        await answer(send, 307, headers)
 
 
 @served_by(redirect)
