@@ -46,6 +46,7 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/local.txt
 	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
+	@$(LOCK) --group policy -o requirements/policy.txt
 
 audit: development ## Ask whether a locked package has a known hole; ARGS=--strict fails where nobody can be asked
 	@$(BIN)/python deploy/audit.py $(ARGS)

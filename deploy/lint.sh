@@ -17,6 +17,19 @@ else
     echo "lint: there is no promtool here, so the alert rules were not checked" >&2
 fi
 
+manifests=$(mktemp -d)
+trap 'rm -r "$manifests"' EXIT
+for overlay in one-worker-pods multi-worker-pods loadtest; do
+    "$1/kubectl" kustomize "deploy/kubernetes/overlays/$overlay" >"$manifests/$overlay.yaml"
+    [ "$overlay" = loadtest ] || "$1/python" deploy/kubernetes/check.py <"$manifests/$overlay.yaml" >/dev/null
+done
+if command -v checkov >/dev/null; then
+    # Left out: an image's digest (43) is known once it is pushed, and a fixed tag need not be pulled again (15).
+    checkov --directory "$manifests" --framework kubernetes --skip-check CKV_K8S_43,CKV_K8S_15 --skip-download --compact --quiet
+else
+    echo "lint: there is no checkov here (requirements/policy.txt), so the manifests' policies were not checked" >&2
+fi
+
 if ! docker compose version >/dev/null 2>&1; then
     echo "lint: there is no docker compose here, so its files were not checked" >&2
     exit 0
