@@ -1,0 +1,84 @@
+"""The same Compose files as a stack of Docker Swarm, with two replicas, and rolling updates of it under load."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.process import free_port
+from tests.e2e.compose.load import Load
+from tests.e2e.compose.stack import Stack, eventually
+from tests.e2e.compose.test_failures import assert_all_there
+
+
+@pytest.fixture(scope="module")
+def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
+    """`stack` has built the image. A swarm that is there already is somebody's, and is left alone."""
+    node = stack.run("docker", "info", "--format", "{{.Swarm.LocalNodeState}}").stdout.strip()
+    if node != "inactive":
+        pytest.skip("this engine is in a swarm already")
+    stack.shell("docker swarm init --advertise-addr 127.0.0.1")
+    swarm = Stack(
+        clone,
+        project="brigade-swarm",
+        port=free_port(),
+        network="172.30.67",
+        COMPOSE_FILE="docker-compose.yml:deploy/compose.swarm.yml",
+        ROLLOUT_MONITOR_S="3",
+        REPLICAS="2",
+    )
+    try:
+        swarm.shell("python3 deploy/swarm.py --detach")
+        eventually(lambda: answers(swarm) and len(hosts(swarm)) == 2, within_s=90)
+        yield swarm
+    finally:
+        logs = swarm.run("docker", "service", "logs", "--tail", "50", f"{swarm.project}_api", check=False)
+        sys.stdout.write(logs.stdout + logs.stderr)
+        swarm.run("docker", "stack", "rm", swarm.project, check=False)
+        eventually(lambda: not volumes_in_use(swarm), within_s=60)
+        volumes = swarm.run("docker", "volume", "ls", "--quiet", "--filter", f"name={swarm.project}_").stdout.split()
+        swarm.run("docker", "volume", "rm", *volumes, check=False)
+        swarm.run("docker", "swarm", "leave", "--force")
+
+
+def volumes_in_use(swarm: Stack) -> str:
+    label = f"label=com.docker.stack.namespace={swarm.project}"
+    return swarm.run("docker", "ps", "--all", "--quiet", "--filter", label).stdout
+
+
+def answers(swarm: Stack) -> bool:
+    try:
+        return swarm.get("/readyz").status_code == 200
+    except OSError:
+        return False
+
+
+def hosts(swarm: Stack) -> set[str]:
+    return {worker["host"] for worker in swarm.workers()["workers"]}
+
+
+def test_swarm_updates_copy_by_copy_and_loses_nothing(swarm: Stack) -> None:
+    before = hosts(swarm)
+    with Load(swarm.url) as load:
+        time.sleep(1)
+        swarm.shell("python3 deploy/swarm.py", LOG_LEVEL="warning")
+        updated = time.monotonic()
+        eventually(lambda: load.succeeds(after=updated))
+    assert load.lost == []
+    assert_all_there(swarm, load)
+    eventually(lambda: len(hosts(swarm)) == 2)
+    assert not before & hosts(swarm)
+
+
+def test_swarm_takes_back_what_does_not_start_and_loses_nothing(swarm: Stack) -> None:
+    before = hosts(swarm)
+    with Load(swarm.url) as load:
+        broken = swarm.run(sys.executable, "deploy/swarm.py", check=False, LOG_LEVEL="loud")
+        rolled_back = time.monotonic()
+        eventually(lambda: load.succeeds(after=rolled_back))
+    assert load.lost == []
+    assert_all_there(swarm, load)
+    assert hosts(swarm) == before  # neither was stopped for the one that never served
+    assert (broken.returncode, "Rolled back: api." in broken.stderr) == (1, True)
