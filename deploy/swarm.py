@@ -6,11 +6,14 @@ deploy` does not take. A change of the image or of a variable is a rolling updat
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 300)
 NOT_IN_SWARM = {"build", "depends_on", "profiles", "restart", "security_opt", "shm_size"}
 
 
@@ -21,14 +24,18 @@ def main() -> None:
         adapt(service)
     for kind in ("configs", "secrets"):
         for name, entry in config.get(kind, {}).items():
-            entry["name"] = (
-                f"{stack}-{name}-{digest(entry['file'])}"  # Swarm changes none: another content, another name
-            )
-    deploy = ["stack", "deploy", "--detach=false", "--quiet", "--prune", "--resolve-image", "never", *sys.argv[1:]]
-    docker(*deploy, "--compose-file", "-", stack, stdin=json.dumps(config))
-    rolled_back = [name for name in config["services"] if state(f"{stack}_{name}").startswith("rollback")]
-    if rolled_back:
-        sys.exit(f"Rolled back: {', '.join(rolled_back)}. What it said: docker stack ps --no-trunc {stack}")
+            # Swarm changes none: another content is another name.
+            entry["name"] = f"{stack}-{name}-{digest(entry['file'])}"
+    deploy = ["stack", "deploy", "--detach=true", "--prune", "--resolve-image", "never", "--compose-file", "-", stack]
+    docker(*deploy, stdin=json.dumps(config))
+    names = [f"{stack}_{name}" for name in config["services"]]
+    deadline = time.monotonic() + PATIENCE_S
+    while not all(map(settled, names)):
+        if time.monotonic() > deadline:
+            sys.exit(f"Not everything runs after {PATIENCE_S:g} s: docker stack ps --no-trunc {stack}")
+        time.sleep(0.5)
+    if rolled_back := [name for name in names if state(name).startswith("rollback")]:
+        sys.exit(f"Rolled back: {', '.join(rolled_back)}. What was wrong: docker stack ps --no-trunc {stack}")
 
 
 def docker(*arguments: str, stdin: str | None = None) -> str:
@@ -41,6 +48,14 @@ def docker(*arguments: str, stdin: str | None = None) -> str:
 def state(service: str) -> str:
     """Of its last update; empty where there was none."""
     return docker("service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", service)
+
+
+def settled(service: str) -> bool:
+    """Whether as many run as are wanted, and no update is under way."""
+    running, _, wanted = docker("service", "ls", "--filter", f"name={service}", "--format", "{{.Replicas}}").partition(
+        "/"
+    )
+    return running == wanted and state(service) not in {"updating", "rollback_started"}
 
 
 def adapt(service: dict[str, Any]) -> None:

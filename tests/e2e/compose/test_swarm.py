@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from local.process import free_port
@@ -30,20 +31,20 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
         REPLICAS="2",
     )
     try:
-        swarm.shell("python3 deploy/swarm.py --detach")
-        eventually(lambda: answers(swarm) and len(hosts(swarm)) == 2, within_s=90)
+        swarm.shell("python3 deploy/swarm.py")
+        eventually(lambda: answers(swarm) and len(hosts(swarm)) == 2)
         yield swarm
     finally:
         logs = swarm.run("docker", "service", "logs", "--tail", "50", f"{swarm.project}_api", check=False)
         sys.stdout.write(logs.stdout + logs.stderr)
         swarm.run("docker", "stack", "rm", swarm.project, check=False)
-        eventually(lambda: not volumes_in_use(swarm), within_s=60)
+        eventually(lambda: not containers(swarm), within_s=90)
         volumes = swarm.run("docker", "volume", "ls", "--quiet", "--filter", f"name={swarm.project}_").stdout.split()
         swarm.run("docker", "volume", "rm", *volumes, check=False)
         swarm.run("docker", "swarm", "leave", "--force")
 
 
-def volumes_in_use(swarm: Stack) -> str:
+def containers(swarm: Stack) -> str:
     label = f"label=com.docker.stack.namespace={swarm.project}"
     return swarm.run("docker", "ps", "--all", "--quiet", "--filter", label).stdout
 
@@ -51,7 +52,7 @@ def volumes_in_use(swarm: Stack) -> str:
 def answers(swarm: Stack) -> bool:
     try:
         return swarm.get("/readyz").status_code == 200
-    except OSError:
+    except httpx.TransportError:
         return False
 
 
@@ -81,4 +82,4 @@ def test_swarm_takes_back_what_does_not_start_and_loses_nothing(swarm: Stack) ->
     assert load.lost == []
     assert_all_there(swarm, load)
     assert hosts(swarm) == before  # neither was stopped for the one that never served
-    assert (broken.returncode, "Rolled back: api." in broken.stderr) == (1, True)
+    assert (broken.returncode, "Rolled back: brigade-swarm_api." in broken.stderr) == (1, True)
