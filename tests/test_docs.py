@@ -28,11 +28,16 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("command", _commands("sizing.md", "migrations.md"))
+ELSEWHERE = re.compile(r"export |docker |python3 deploy/swarm\.py")
+"""Run by tests/e2e/compose."""
+OF_SCALING = [command for command in _commands("scaling.md") if not ELSEWHERE.match(command)]
+
+
+@pytest.mark.parametrize("command", _commands("sizing.md", "migrations.md") + OF_SCALING)
 def test_commands_about_the_service_do_as_they_say(command: str, database_url: str, redis_url: str) -> None:
     run, _, said = command.partition("#")
     backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": str(free_port())}
-    env = {"PATH": os.environ["PATH"], **backends}
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **backends}
     run = run.replace("python", sys.executable)
     done = subprocess.run(["sh", "-c", run], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     expected = EXITS.match("#" + said)

@@ -31,6 +31,7 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
         REPLICAS="2",
     )
     try:
+        swarm.shell("docker compose build")
         swarm.shell("python3 deploy/swarm.py")
         eventually(lambda: answers(swarm) and len(hosts(swarm)) == 2)
         yield swarm
