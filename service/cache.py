@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.breaker import Breaker
@@ -22,7 +22,17 @@ from service.tracing import note
 
 T = TypeVar("T")
 
-CACHE_FAILURES = (OSError, TimeoutError, RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
+CACHE_FAILURES = (
+    OSError,
+    TimeoutError,
+    RedisConnectionError,
+    RedisTimeoutError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    ClusterDownError,  # no master, for now
+)
+MAY_PASS = ("MISCONF", "BUSY ", "NOREPLICAS")
+"""Answers that say: not now. The disk is full, a script runs, too few replicas are there."""
 
 
 class Line:
@@ -80,11 +90,23 @@ class Cache:
         except CACHE_FAILURES as error:
             self.breaker.failed()
             redis_failures.total += 1
+            if isinstance(error, ReadOnlyError):
+                await self._leave_replica()
             raise CacheUnavailable("Redis does not answer.") from error
+        except ResponseError as error:
+            if not str(error).startswith(MAY_PASS):
+                raise
+            raise CacheUnavailable(f"Redis cannot do it now: {error}") from error
         finally:
             redis_calls.add(note("redis", began_s, span="redis", attributes={"db.system.name": "redis"}))
         self.breaker.succeeded()
         return result
+
+    async def _leave_replica(self) -> None:
+        """A fail-over left us at what was the master: a new connection finds the one that is."""
+        await self.redis.connection_pool.disconnect(inuse_connections=False)
+        if self.line is not None and not self.line.busy:
+            await self.line.close()
 
     async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """By the line, if there is one and nobody else is on it.

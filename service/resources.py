@@ -40,7 +40,11 @@ T = TypeVar("T")
 
 ACQUIRE_TIMEOUT_S = 0.8
 """Under the second in which a caller is owed a 503; asyncpg's own methods wait for a connection without end."""
+ANSWER_WITHIN_S = 0.9
+"""Likewise, for all that a request of few milliseconds wants of Postgres: a server that is silent says so by nothing else."""
 CONNECT_TIMEOUT_S = 0.7
+WAITING_A_CONNECTION = 50
+"""Callers that may wait for each connection of the pool: at 5 ms a statement, the last waits 0.25 s."""
 REDIS_TIMEOUT_S = 0.3
 """A Redis in the same zone answers in 1 ms; past this, Postgres is the faster way to the same answer."""
 CLOSE_TIMEOUT_S = 1.0
@@ -49,6 +53,7 @@ DATABASE_FAILURES = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that the server ended at the very moment of its next statement
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, statement timeout
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, disk full
@@ -57,28 +62,39 @@ DATABASE_FAILURES = (
 
 
 @asynccontextmanager
-async def acquire(pool: Pool, stats: PoolStats = metrics.postgres) -> AsyncIterator[Connection]:
-    """A connection, waited for no longer than `ACQUIRE_TIMEOUT_S`.
+async def acquire(
+    pool: Pool, stats: PoolStats = metrics.postgres, *, within_s: float | None = None
+) -> AsyncIterator[Connection]:
+    """A connection, waited for no longer than `ACQUIRE_TIMEOUT_S`; all in all it takes `within_s`, if that is given.
 
     Raises:
-        DatabaseUnavailable: no connection came free, or the server went away while it was in use.
+        DatabaseUnavailable: no connection came free, or the server went away or fell silent while it was in use.
     """
     began_s = time.perf_counter()
+    if stats.waiting >= WAITING_A_CONNECTION * pool.get_max_size():
+        stats.failed(exhausted=True)
+        raise DatabaseUnavailable(f"{stats.waiting} wait for a connection already.")
     stats.waiting += 1
     try:
         connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         stats.up = True
     except DATABASE_FAILURES as error:
         stats.failed(exhausted=isinstance(error, TimeoutError) and pool.get_size() == pool.get_max_size())
-        raise DatabaseUnavailable(_reason(error)) from error
+        raise DatabaseUnavailable(_reason(error, late="connection came free")) from error
     finally:
         stats.waiting -= 1
         stats.acquired.add(note("queue", began_s))
+    deadline = asyncio.timeout(within_s and within_s - (time.perf_counter() - began_s))
     began_s = time.perf_counter()
     try:
-        yield connection
+        async with deadline:
+            yield connection
     except DATABASE_FAILURES as error:
-        raise DatabaseUnavailable(_reason(error)) from error
+        if deadline.expired():
+            connection.terminate()  # rather than wait until the server has cancelled the statement
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            await pool.expire_connections()  # the others lead to the same server
+        raise DatabaseUnavailable(_reason(error, late="answer came")) from error
     finally:
         note("postgres", began_s)
         # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and
@@ -87,10 +103,8 @@ async def acquire(pool: Pool, stats: PoolStats = metrics.postgres) -> AsyncItera
             await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
 
 
-def _reason(error: BaseException) -> str:
-    return (
-        "No connection came free in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
-    )
+def _reason(error: BaseException, *, late: str) -> str:
+    return f"No {late} in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
 
 
 class Replica:

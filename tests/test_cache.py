@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from service.breaker import Breaker
 from service.cache import Cache, Line
@@ -62,3 +63,26 @@ async def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout(redi
         await redis.client_unpause()
         await read(cache, 1)
         await line.close()
+
+
+@pytest.mark.parametrize("answer", ["MISCONF no disk", "BUSY a script runs", "MASTERDOWN no master", "OOM no memory"])
+async def test_an_answer_that_says_not_now_is_unavailable(cache: Cache, answer: str) -> None:
+    with pytest.raises(CacheUnavailable):
+        await cache.run(lambda redis: redis.eval(f"return redis.error_reply('{answer}')", 0))
+    with pytest.raises(ResponseError):
+        await cache.run(lambda redis: redis.eval("return redis.error_reply('ERR a mistake of ours')", 0))
+
+
+async def test_connections_to_a_server_that_has_become_a_replica_are_given_up(cache: Cache, redis: Redis) -> None:
+    await read(cache, 1)
+    before = {client["id"] for client in await redis.client_list()}
+    await redis.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(CacheUnavailable):
+            await cache.run(lambda client: client.set("key:1", "written"))
+    finally:
+        await redis.replicaof("NO", "ONE")
+    await read(cache, 2)
+    await cache.run(lambda client: client.set("key:3", "value:3"))
+    now = {client["id"] for client in await redis.client_list() if "M" not in client["flags"]}
+    assert not now & before

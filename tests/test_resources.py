@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 from local.servers import Postgres, Valkey
 from service.errors import CacheUnavailable, DatabaseUnavailable
 from service.metrics import WorkerStats
-from service.resources import Resources, acquire, open_resources
+from service.resources import WAITING_A_CONNECTION, Resources, acquire, open_resources
 from service.settings import Settings
 from service.sizing import make_plan, read_limits
 
@@ -53,6 +54,47 @@ async def test_a_postgres_that_hangs_is_unavailable_and_then_back(resources: Res
             await connection.execute("SELECT 1")
     async with acquire(resources.pg) as connection:
         assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_postgres_that_falls_silent_is_not_waited_for_until_the_statement_would_time_out(
+    resources: Resources, postgres: Postgres
+) -> None:
+    async with acquire(resources.pg) as connection:
+        await connection.execute("SELECT 1")
+    began_s = time.monotonic()
+    with stopped(postgres.pid), pytest.raises(DatabaseUnavailable, match="in time"):
+        async with acquire(resources.pg, within_s=0.2) as connection:
+            await connection.execute("SELECT 1")
+    assert time.monotonic() - began_s < resources.plan.statement_timeout_s
+    assert resources.pg.get_size() == 0, "the connection that hangs is nobody's any more"
+
+
+async def test_a_queue_for_connections_has_an_end(resources: Resources) -> None:
+    most = WAITING_A_CONNECTION * resources.plan.db_pool
+
+    async def ask() -> None:
+        async with acquire(resources.pg):
+            pass
+
+    async with acquire(resources.pg), acquire(resources.pg):
+        waiting = [asyncio.create_task(ask()) for _ in range(most)]
+        await asyncio.sleep(0)
+        with pytest.raises(DatabaseUnavailable, match=f"{most} wait"):
+            await ask()
+    await asyncio.gather(*waiting)
+    await ask()
+
+
+async def test_connections_to_a_server_that_has_become_a_replica_are_given_up(resources: Resources) -> None:
+    async with acquire(resources.pg) as first, acquire(resources.pg) as second:
+        for connection in (first, second):
+            await connection.execute("SET default_transaction_read_only = on")  # as a fail-over leaves them
+    with pytest.raises(DatabaseUnavailable):
+        async with acquire(resources.pg) as connection:
+            await connection.execute("CREATE TABLE written ()")
+    async with acquire(resources.pg) as first, acquire(resources.pg) as second:
+        for connection in (first, second):
+            assert await connection.fetchval("SHOW default_transaction_read_only") == "off"
 
 
 async def test_a_pool_without_room_is_unavailable_and_says_so(resources: Resources) -> None:

@@ -51,9 +51,9 @@ class Readiness:
 
     async def _postgres(self) -> Check:
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S), acquire(self.resources.pg) as connection:
+            async with acquire(self.resources.pg, within_s=CHECK_TIMEOUT_S) as connection:
                 await connection.execute("SELECT 1")
-        except (DatabaseUnavailable, TimeoutError):
+        except DatabaseUnavailable:
             return "unavailable"
         return "ok"
 

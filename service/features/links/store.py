@@ -5,9 +5,10 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from service.features.links.errors import CodeTaken
-from service.resources import Pool, Replica, acquire
+from service.resources import ANSWER_WITHIN_S, Pool, Replica, acquire
 
 CODE_LENGTH = 7
 """62**7 is 3.5e12: a random code is hard to guess, and with a billion links still free 2,999 times in 3,000."""
@@ -27,6 +28,8 @@ UPDATE links SET clicks = links.clicks + added.clicks
 FROM batch, unnest($2::bigint[], $3::bigint[]) AS added (id, clicks) WHERE links.id = added.id
 """
 FORGET_BATCHES = "DELETE FROM click_batches WHERE applied_at < now() - interval '1 day'"
+
+ask = partial(acquire, within_s=ANSWER_WITHIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ async def insert_link(
         CodeTaken: another link has the code.
     """
     candidates = [code] if code else (new_code(CODE_LENGTH + attempt) for attempt in range(MAX_ATTEMPTS))
-    async with acquire(pg) as connection:
+    async with ask(pg) as connection:
         for candidate in candidates:
             row = await connection.fetchrow(INSERT_LINK, candidate, url, expires_at)
             if row:
@@ -67,7 +70,7 @@ async def insert_link(
 
 async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
     """Those there are, by their code."""
-    async with acquire(pg) as connection:
+    async with ask(pg) as connection:
         rows = await connection.fetch(READ_LINKS, codes)
     return {row["code"]: Link(**row) for row in rows}
 
@@ -80,7 +83,7 @@ async def read_replica(replica: Replica, codes: Sequence[str], *, max_lag_s: flo
 
 async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:
     """The newest first, or the newest of those older than the link with the id `after`."""
-    async with acquire(pg) as connection:
+    async with ask(pg) as connection:
         if after is None:
             rows = await connection.fetch(READ_FIRST_PAGE, limit)
         else:
@@ -90,7 +93,7 @@ async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:
 
 async def delete_link(pg: Pool, *, code: str) -> bool:
     """Whether there was one."""
-    async with acquire(pg) as connection:
+    async with ask(pg) as connection:
         return await connection.fetchval(DELETE_LINK, code) is not None
 
 

@@ -1,0 +1,65 @@
+"""`python -m loadtests.chaos`: the options, the faults in order, the table and the files, the exit status."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from loadtests.chaos.drill import Verdict, drill
+from loadtests.chaos.faults import FAULTS, Fault, run_out_of_memory
+from loadtests.chaos.memory import own_group
+from loadtests.chaos.report import print_table, write
+from loadtests.chaos.stage import stage
+from loadtests.chaos.traffic import Traffic
+from loadtests.prove.bench import raise_file_limit
+from local.process import LocalError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    raise_file_limit()
+    try:
+        verdicts = uvloop.run(_strike(given, console))
+    except LocalError as reason:
+        sys.exit(f"chaos: {reason}")
+    print_table(verdicts, console)
+    for path in write(verdicts, given.out):
+        console.print(f"Wrote {path}")
+    return int(any(verdict.broken for verdict in verdicts))
+
+
+async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
+    faults = _chosen(given)
+    verdicts: list[Verdict] = []
+    async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
+        for fault in faults:
+            console.print(f"{len(verdicts) + 1}/{len(faults)} {fault.name}", end=" ")
+            verdicts.append(await drill(fault, built, traffic))
+            console.print(f"{verdicts[-1].seconds:.0f} s", "[bold red]broken[/]" if verdicts[-1].broken else "")
+    return verdicts
+
+
+def _chosen(given: argparse.Namespace) -> list[Fault]:
+    if given.only:
+        return [fault for fault in FAULTS if fault.name in given.only]
+    possible = [fault for fault in FAULTS if fault.strike is not run_out_of_memory or own_group()]
+    return [fault for fault in possible if fault.quick or not given.quick]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.chaos",
+        description="Break a service that serves, in one way after the other, and count what its visitors lose.",
+    )
+    parser.add_argument("--quick", action="store_true", help="the faults that take little time, in about a minute")
+    names = [fault.name for fault in FAULTS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help=f"of: {'; '.join(names)}")
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of chaos.json and chaos.md (reports)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""The fault table: on a terminal, as JSON, and as Markdown."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.chaos.drill import Verdict
+
+COLUMNS = (
+    "fault", "sent", "answered", "refused", "not reached", "cut, asked again", "lost", "clicks expected", "counted",
+    "recovered in", "longest wait",
+)  # fmt: skip
+
+
+def row(verdict: Verdict) -> list[str]:
+    numbers = (
+        verdict.sent, verdict.answered, verdict.refused, verdict.unreachable, verdict.cut, verdict.lost,
+        verdict.clicks_expected, verdict.clicks_counted,
+    )  # fmt: skip
+    recovered = "never" if math.isinf(verdict.recovered_s) else f"{verdict.recovered_s:.1f} s"
+    return [verdict.fault, *(f"{number:,}" for number in numbers), recovered, f"{verdict.longest_wait_s:.1f} s"]
+
+
+def print_table(verdicts: Sequence[Verdict], console: Console) -> None:
+    table = Table(*COLUMNS, "", box=None)
+    for verdict in verdicts:
+        mark = "[bold red]broken[/]" if verdict.broken else "[green]kept[/]"
+        table.add_row(*row(verdict), mark)
+    console.print(table)
+    for verdict in verdicts:
+        for broken in verdict.broken:
+            console.print(f"[bold red]{verdict.fault}[/]: {broken}", highlight=False)
+
+
+def as_markdown(verdicts: Sequence[Verdict]) -> str:
+    lines = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *map(row, verdicts)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write(verdicts: Sequence[Verdict], folder: Path, **more: object) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"faults": [verdict.as_json() for verdict in verdicts], **more}
+    paths = [folder / "chaos.json", folder / "chaos.md"]
+    for path, text in zip(paths, (json.dumps(document, indent=2), as_markdown(verdicts)), strict=True):
+        path.write_text(text)
+    return paths
