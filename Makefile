@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help run locust prove bench test lint fix migrate reload lock audit deploy clean environment development
+.PHONY: help run locust prove bench chaos test lint fix migrate reload lock audit deploy clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ prove: development ## Prove by measurement what this template claims; ARGS=--qui
 
 bench: development ## Measure ours beside a textbook service and the ceiling of the server; ARGS=--help says more
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)
+
+chaos: development ## Break a serving service in two dozen ways and count what is lost; ARGS=--quick for a minute of it
+	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
 
 test: development ## Run the tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)

@@ -102,8 +102,13 @@ class Traffic:
                     if connection is not None:
                         answer = await connection.send(request)
                         self._note_answer(tally, kind, answer, began, cut=cut)
-                        return connection if answer.headers.get("connection") != "close" else None
+                        if answer.headers.get("connection") != "close":
+                            return connection
+                        connection.close()
+                        return None
             except (OSError, EOFError, TimeoutError) as error:
+                if connection is not None:
+                    connection.close()
                 connection = None
                 if cut or isinstance(error, TimeoutError):
                     break

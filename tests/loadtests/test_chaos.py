@@ -1,0 +1,56 @@
+"""The short form of the whole command, and that it tells a promise that is broken from one that is kept."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtests.chaos import drill, traffic
+from loadtests.chaos.faults import FAULTS, Fault
+from loadtests.chaos.stage import Stage, stage
+from loadtests.chaos.traffic import Traffic
+from tests.loadtests.conftest import ROOT
+
+
+def chaos(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    command = [sys.executable, "-m", "loadtests.chaos", "--out", str(folder), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    return done, json.loads((folder / "chaos.json").read_text())
+
+
+@pytest.mark.timeout(220)
+def test_nothing_is_lost_and_every_click_is_counted_whatever_fails(tmp_path: Path) -> None:
+    done, found = chaos(tmp_path, "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [fault["fault"] for fault in found["faults"]] == [fault.name for fault in FAULTS if fault.quick]
+    for fault in found["faults"]:
+        assert fault["answered"] > 100
+        assert (fault["lost"], fault["wrong"], fault["broken"]) == (0, {}, [])
+    assert "| SIGTERM, and a new start |" in (tmp_path / "chaos.md").read_text()
+
+
+def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clicks that nobody made, and a service that is gone."""
+    monkeypatch.setattr(drill, "RECOVER_WITHIN_S", 3.0)
+    monkeypatch.setattr(drill, "COUNTED_WITHIN_S", 3.0)
+    monkeypatch.setattr(traffic, "PATIENCE_S", 2.0)
+
+    async def count_too_many(stage: Stage) -> None:
+        await stage.sql("UPDATE links SET clicks = clicks + 1 WHERE id = 1")
+
+    async def leave(stage: Stage) -> None:
+        await stage.kill()
+
+    async def strike() -> list[list[str]]:
+        async with stage(tmp_path / "log") as built, Traffic(built.url, built.codes) as visitors:
+            faults = [Fault("cheat", count_too_many), Fault("gone", leave)]
+            return [(await drill.drill(fault, built, visitors)).broken for fault in faults]
+
+    cheated, gone = asyncio.run(strike())
+    assert [len(cheated), "clicks were counted of" in cheated[0]] == [1, True]
+    assert any("nobody listened" in broken for broken in gone)
+    assert any("not well again" in broken for broken in gone)
