@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help run locust prove bench chaos test lint fix migrate reload lock audit deploy clean environment development
+.PHONY: help run locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
 	@$(LOCK) --group policy -o requirements/policy.txt
+
+fuzz: development ## Look for what the tests look for, twenty times as long: some minutes; ARGS goes to pytest
+	@FUZZ=20 $(BIN)/python -m pytest tests/fuzz tests/test_openapi.py $(ARGS)
 
 audit: development ## Ask whether a locked package has a known hole; ARGS=--strict fails where nobody can be asked
 	@$(BIN)/python deploy/audit.py $(ARGS)

@@ -79,9 +79,11 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Stay open for the answer to a client that has sent all it will: `shutdown(SHUT_WR)`."""
+        """Stay open for the answers to a client that has sent all it will: `shutdown(SHUT_WR)`."""
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()  # its body never comes
         last = self._last()
-        if last is None or last.more_body or last.response_started or self._deaf:
+        if last is None or last.more_body or last.response_started or last.disconnected:
             return False
         last.keep_alive = False
         return True
@@ -245,6 +247,7 @@ class Protocol(HttpToolsProtocol):
         """Bytes that arrive and are not read would make the kernel reset the connection and drop the answer with it."""
         self.pipeline.clear()
         self._deaf = True
+        self._disarm()
         if self.transport.is_closing():
             return
         if lingering or self._in_body or self.headers is not _NOWHERE:

@@ -67,7 +67,11 @@ def crowded(most: int) -> tuple[bytes, bytes]:
     detail = f"{most} requests are in flight already."
     problem = {"type": "urn:problem:crowded", "title": "Too many requests at once", "status": 503, "detail": detail}
     body = json.dumps(problem).encode()
-    head = b"content-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: %d\r\n" % len(body)
+    standing = b"".join(b"%s: %s\r\n" % header for header in SECURITY_HEADERS)
+    head = b"%scontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: %d\r\n" % (
+        standing,
+        len(body),
+    )
     return STATUS_LINE[503] + head, body
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import asyncpg
+import hypothesis
 import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
@@ -25,6 +27,21 @@ ROOT = Path(__file__).parent.parent
 FAST = {"fsync": "off", "full_page_writes": "off"}
 Variables = dict[str, str | int | Path | None]
 _numbers = itertools.count()
+
+
+# Hypothesis would draw the same in every run of CI; here each run draws anew, and says from what seed.
+hypothesis.settings.register_profile("drawn", derandomize=False, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("drawn")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"what is drawn: --hypothesis-seed={config.option.hypothesis_seed}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

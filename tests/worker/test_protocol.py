@@ -189,6 +189,22 @@ def test_half_closed_client_gets_its_answer(port: int) -> None:
     assert status(exchange(port, SLOW, end=True)) == 200
 
 
+@pytest.mark.parametrize("tail", [b"garbage\r\n\r\n", b"GET / HT", POST + b"Content-Length: 9\r\n\r\nabc"])
+def test_half_closed_client_gets_its_answer_whatever_it_sent_behind(port: int, tail: bytes) -> None:
+    answer = exchange(port, SLOW + tail, end=True)
+    assert (status(answer), answer.count(b"HTTP/1.1")) == (200, 1)
+
+
+def test_client_that_is_let_go_in_its_body_is_refused_no_more(port: int) -> None:
+    """The answer has gone out and nothing more is said, though the body has a deadline: the log would have a traceback."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(head)
+        with client.makefile("rb") as answers:
+            assert answers.read().count(b"HTTP/1.1") == 1
+        time.sleep(0.8)
+
+
 def test_client_that_ends_inside_a_request_is_let_go(port: int) -> None:
     assert exchange(port, SLOW[:-2], end=True) == b""
     assert exchange(port, POST + b"Content-Length: 9\r\n\r\nabc", end=True) == b""
