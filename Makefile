@@ -23,8 +23,8 @@ bench: development ## Measure ours beside a textbook service and the ceiling of 
 chaos: development ## Break a serving service in two dozen ways and count what is lost; ARGS=--quick for a minute of it
 	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
 
-test: development ## Run the tests; ARGS goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one
+	@$(BIN)/python -m pytest -n2 --dist=loadgroup $(ARGS)
 
 lint: development ## Check style, types, who imports whom, and what is deployed
 	@$(BIN)/ruff check

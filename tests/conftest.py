@@ -44,11 +44,18 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"what is drawn: --hypothesis-seed={config.option.hypothesis_seed}"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What may take longest begins first, so that of two processes none has it left at the end."""
     driven = {item: {feature for mark in item.iter_markers("drives") for feature in mark.args} for item in items}
     gone = [item for item in items if not driven[item] <= set(FEATURES)]
     config.hook.pytest_deselected(items=gone)
-    items[:] = [item for item in items if item not in gone]
+    items[:] = sorted((item for item in items if item not in gone), key=_bound_s, reverse=True)
+
+
+def _bound_s(item: pytest.Item) -> float:
+    bound = item.get_closest_marker("timeout")
+    return float(bound.args[0]) if bound else 0.0
 
 
 class StartService(Protocol):
