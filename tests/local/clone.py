@@ -80,6 +80,14 @@ class Clone:
                     found.append(process)
         return found
 
+    def find(self, name: str) -> psutil.Process:
+        """Others may end while it looks."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if process.name() == name:
+                    return process
+        raise AssertionError(f"no {name} runs from {self.folder}")
+
     def wait_until_empty(self, timeout_s: float = 30) -> None:
         deadline = time.monotonic() + timeout_s
         while left := self.processes():

@@ -117,7 +117,7 @@ def test_run_starts_a_server_again_that_ended_by_itself(clone: Clone) -> None:
     run = clone.supervise()
     run.wait_ready()
     for name in "postgres", "valkey-server":
-        next(process for process in clone.processes() if process.name() == name).kill()
+        clone.find(name).kill()
     run.wait_for("Postgres has ended by itself")
     run.wait_for("Valkey has ended by itself")
     run.wait_ready()

@@ -9,9 +9,9 @@ import pytest
 
 from tests.cli.conftest import Run, add_migration, query
 from tests.conftest import StartService
-from tests.features.links.visitors import Visitors
 from tests.stores.conftest import StartPooler
 from tests.stores.servers import PgBouncer
+from tests.visitors import Visitors
 
 IGNORED = "statement_timeout,jit"
 

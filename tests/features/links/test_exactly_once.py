@@ -12,7 +12,7 @@ import pytest
 
 from local.servers import Postgres, Valkey
 from tests.conftest import StartService
-from tests.features.links.visitors import Visitors
+from tests.visitors import Visitors
 
 pytestmark = pytest.mark.anyio
 
