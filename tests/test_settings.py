@@ -1,5 +1,6 @@
 import hashlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,17 @@ def test_key_may_hold_colons_of_which_none_becomes_its_name(monkeypatch: pytest.
     monkeypatch.setenv("API_KEYS", "team:se:cr:et")
     (key,) = load_settings().api_keys
     assert (key.id, key.digest) == ("team", hashlib.sha256(b"se:cr:et").digest())
+
+
+def test_key_made_as_the_docs_say_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "security.md").read_text(), re.M | re.S)
+    said = subprocess.run(
+        ["sh", "-ec", "".join(commands) + 'echo "$KEY"'], capture_output=True, text=True, check=True
+    ).stdout.split()
+    digest, key = said[0], said[-1]
+    monkeypatch.setenv("API_KEYS", f"old:secret,new:sha256:{digest}")
+    assert load_settings().api_keys[1].digest == hashlib.sha256(key.encode()).digest()
+    assert len(key) > 40
 
 
 def _shown(default: object) -> str:
