@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--connections", type=int, help=f"idle connections to hold ({Options.connections:,})")
     add("--load", type=float, help=f"CPU jobs a second to compute the workers and replicas for ({Options.load:g})")
     add("--host", metavar="URL", help="measure this deployment, instead of services that are started for it")
+    add("--ops-url", metavar="URL", help="where that deployment serves /workers, if not at --host: its OPS_PORT")
     add("--out", type=Path, default=Path("reports"), help="folder for proof.html and proof.json (reports)")
     return parser
 

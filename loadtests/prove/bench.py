@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 
-from loadtests.prove.client import ask, read_workers
+from loadtests.prove.client import ask
 from loadtests.prove.connection import Address
 from loadtests.prove.generate import run_load, run_spin
 from loadtests.prove.machine import cpu_seconds
@@ -43,7 +43,7 @@ class Bench:
         _sleep_until(begin)
         before = cpu_seconds()
         _sleep_until(end - 0.3)
-        workers = read_workers(url)["workers"] if window.memory else []
+        workers = self._stage.state(window.workers)["workers"] if window.memory else []
         _sleep_until(end)
         after = cpu_seconds()
         sample = _sample(window, load, ping, spins)
@@ -66,6 +66,7 @@ class Bench:
         url = self._stage.url(window.workers)
         try:
             _wait_until_quick(url)
+            self._stage.settle()
             # Once, so that what only the first request pays for is not measured.
             ask(url, window.load.path if window.load else "/livez", timeout_s=CALM_TIMEOUT_S)
         except OSError:

@@ -31,6 +31,18 @@ def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10
         connection.close()
 
 
+def answering_host(url: str) -> str:
+    """The replica that answered, by its X-Worker; empty where the deployment does not say."""
+    connection = http.client.HTTPConnection(*Address.of(url), timeout=10)
+    try:
+        connection.request("GET", "/livez")
+        return (connection.getresponse().getheader("X-Worker") or "").rpartition(":")[0]
+    except http.client.HTTPException as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        connection.close()
+
+
 def read_workers(url: str, *, timeout_s: float = 10) -> dict[str, Any]:
     """`GET /workers`: the plan, and every live worker."""
     return dict(json.loads(ask(url, "/workers", timeout_s=timeout_s)[1]))

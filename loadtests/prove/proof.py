@@ -23,6 +23,7 @@ class Options:
     connections: int = 10_000
     only: tuple[str, ...] = ()
     host: str | None = None
+    ops_url: str | None = None
     load: float = 500.0
     ms: int = 200
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from loadtests.prove.bench import Bench, generators, raise_file_limit
-from loadtests.prove.client import ask, read_workers
+from loadtests.prove.client import ask
 from loadtests.prove.evidence import Results, rates
 from loadtests.prove.experiment import Experiment, Scope
 from loadtests.prove.experiments import EXPERIMENTS
@@ -72,14 +72,14 @@ def _there_and_back(windows: Sequence[Window], repeat: int) -> Iterator[Window]:
 @contextmanager
 def _stage(options: Options, counts: Sequence[int]) -> Iterator[Stage]:
     if options.host:
-        yield Deployment(options.host)
+        yield Deployment(options.host, options.ops_url)
     else:
         with own_services({1, *counts}) as stage:
             yield stage
 
 
 def _scope(options: Options, counts: tuple[int, ...], cores: int, stage: Stage) -> Scope:
-    state = read_workers(stage.url(1))
+    state = stage.state(1)
     plan, running = state["plan"], len(state["workers"])
     return Scope(
         counts=counts if stage.own else (running,),

@@ -5,19 +5,22 @@ So windows can alternate between them, and no restart lies between the two sides
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
-from loadtests.prove.client import read_workers
+from loadtests.prove.client import answering_host, read_workers
 from loadtests.prove.own_service import OwnService, environment
 from local.process import LocalError
 from local.servers import Postgres, Valkey
 
 # The proof is not about the disk.
 FAST = {"fsync": "off", "full_page_writes": "off"}
+
+SETTLED_WITHIN_S = 15.0
 
 
 class Stage(Protocol):
@@ -26,6 +29,12 @@ class Stage(Protocol):
     own: bool
 
     def url(self, workers: int) -> str: ...
+
+    def state(self, workers: int) -> dict[str, Any]:
+        """Its /workers."""
+
+    def settle(self) -> None:
+        """Wait for what has not come back from the window before."""
 
     def recover(self, workers: int) -> None:
         """Called when that service does not answer any more."""
@@ -36,12 +45,26 @@ class Deployment:
 
     own = False
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, ops_url: str | None = None) -> None:
         self._url = host.rstrip("/")
+        self._ops_url = (ops_url or host).rstrip("/")
         try:
-            read_workers(self._url)
+            self.state(1)
         except (OSError, ValueError) as error:
-            raise LocalError(f"{host} does not tell about its workers, at /workers: {error}") from None
+            raise LocalError(
+                f"{self._ops_url} does not tell about its workers, at /workers: {error}. With OPS_PUBLIC off, --ops-url says where."
+            ) from None
+
+    def state(self, workers: int) -> dict[str, Any]:  # noqa: ARG002
+        return read_workers(self._ops_url)
+
+    def settle(self) -> None:
+        """A proxy takes a replica that was busy for a dead one, for seconds: until each has answered again."""
+        away = {worker["host"] for worker in self.state(1)["workers"]}
+        deadline = time.monotonic() + SETTLED_WITHIN_S
+        while away and time.monotonic() < deadline:
+            host = answering_host(self._url)
+            away = away - {host} if host else set()
 
     def url(self, workers: int) -> str:  # noqa: ARG002
         return self._url
@@ -58,6 +81,12 @@ class OwnServices:
 
     def url(self, workers: int) -> str:
         return self._services[workers].url
+
+    def state(self, workers: int) -> dict[str, Any]:
+        return read_workers(self.url(workers))
+
+    def settle(self) -> None:
+        """Nothing stands before these."""
 
     def recover(self, workers: int) -> None:
         self._services[workers].restart()

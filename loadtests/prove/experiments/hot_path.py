@@ -28,7 +28,7 @@ def _judge(results: Results, scope: Scope) -> list[Claim]:
             bound=at_least(2.5),
             ratios=ratios(many, one),
             figures=[figure("1 user", one, "redirects/s"), figure(f"{USERS[1]} users", many, "redirects/s")],
-            obstacles=[] if scope.link else ["no link could be made to follow"],
+            obstacles=[*scope.crowded, *([] if scope.link else ["no link could be made to follow"])],
         )
     ]
 

@@ -72,6 +72,7 @@ def _judge_awaiting(results: Results, scope: Scope) -> list[Claim]:
                 figure(f"awaited sleep of {LONG_SLEEP_MS} ms", rates(results, THOUSAND), "requests/s"),
                 figure("under way at once", at_once, "requests"),
             ],
+            obstacles=scope.crowded,
         ),
     ]
 

@@ -1,20 +1,31 @@
 """What a profile adds: Locust in front of the proxy, Prometheus behind it. Grafana is only looked at by `make lint`."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.compose.stack import Stack, eventually
+from tests.e2e.compose.stack import ROOT, Stack, eventually
 
 
 @pytest.fixture(scope="module")
 def profiles(stack: Stack) -> Iterator[Stack]:
+    stack.env["REPLICAS"] = "2"
     stack.shell("docker compose --profile loadtest up --detach --wait", LOCUST_WORKERS="2")
     stack.up("prometheus")
     yield stack
     stack.compose("--profile", "*", "rm", "--force", "--stop", "locust", "locust-worker", "prometheus")
+    del stack.env["REPLICAS"]
+    stack.up()
+
+
+def workers_of(stack: Stack) -> set[str]:
+    return {worker["id"] for worker in stack.workers()["workers"]}
 
 
 def test_locust_runs_a_scenario_on_all_its_workers_at_once(profiles: Stack) -> None:
@@ -24,14 +35,31 @@ def test_locust_runs_a_scenario_on_all_its_workers_at_once(profiles: Stack) -> N
         answer: dict[str, Any] = httpx.get(f"{url}/stats/requests", trust_env=False).json()
         return answer
 
+    def rows() -> list[dict[str, Any]]:
+        table: list[dict[str, Any]] = report()["extended_stats"][0]["data"]
+        return table
+
     eventually(lambda: len(report().get("workers", [])) == 2)
     form = {"user_classes": "Everyday", "user_count": "4", "spawn_rate": "4", "host": "http://proxy:8080"}
     started = httpx.post(f"{url}/swarm", data=form, trust_env=False)
     assert started.json()["success"]
     eventually(lambda: report()["stats"][-1]["num_requests"] > 100)
     assert [worker["user_count"] for worker in report()["workers"]] == [2, 2]
+    workers = workers_of(profiles)
+    assert len({worker.partition(":")[0] for worker in workers}) == 2
+    eventually(lambda: workers <= {row["worker"] for row in rows() if row["requests"]})
     httpx.get(f"{url}/stop", trust_env=False)
+    total, *each = (row["requests"] for row in rows() if row["requests"])
+    assert total == sum(each) > 0  # of both Locust workers, over the workers of both replicas
     assert report()["errors"] == []
+
+
+def test_proof_of_a_deployment_finds_every_worker_of_every_replica(profiles: Stack, tmp_path: Path) -> None:
+    command = ["-m", "loadtests.prove", "--quick", "--only", "spread", "--host", profiles.url, "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1}, done.stderr
+    (window,) = json.loads((tmp_path / "proof.json").read_text())["results"]["spread"].values()
+    assert window[0]["by_worker"].keys() == workers_of(profiles)
 
 
 def test_prometheus_finds_every_replica(profiles: Stack) -> None:
@@ -41,7 +69,7 @@ def test_prometheus_finds_every_replica(profiles: Stack) -> None:
         answer = httpx.get(f"{url}/api/v1/targets", trust_env=False).json()
         return {target["scrapeUrl"]: target["health"] for target in answer["data"]["activeTargets"]}
 
-    eventually(lambda: list(targets().values()) == ["up"])
+    eventually(lambda: list(targets().values()) == ["up", "up"])
     assert profiles.execute(
         profiles.container("prometheus"), "promtool", "check", "config", "/etc/prometheus/prometheus.yml"
     )
