@@ -28,8 +28,10 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
 
 
-ELSEWHERE = re.compile(r"export |docker |python3 deploy/swarm\.py")
-"""Run by tests/e2e/compose."""
+ELSEWHERE = re.compile(
+    r"export |docker |python3 deploy/swarm\.py|REPLICAS=|make prove|python -m loadtests\.capacity --check"
+)
+"""Run by tests/e2e/compose, and by tests/loadtests."""
 OF_SCALING = [command for command in _commands("scaling.md") if not ELSEWHERE.match(command)]
 
 

@@ -1,0 +1,165 @@
+"""`python -m loadtests.capacity`: what a load needs, from a part of a box to all of it; or, with --check, simulation beside measurement."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.capacity.check import check
+from loadtests.capacity.costs import Cost, read_costs
+from loadtests.capacity.model import Boxes, Capacity, Load, walk
+from loadtests.prove.evidence import CROWDED
+from local.process import LocalError
+
+REPORTS = (Path("reports/proof.json"), Path("reports/bench.json"))
+AGREES = 0.2
+"""Largest error of requests a second for which the simulation is believed."""
+LOADS = {
+    "redirects_per_second": "links followed",
+    "creates_per_second": "links created",
+    "reads_per_second": "links read",
+    "qrs_per_second": "QR codes drawn",
+    "connections": "idle client connections that the workers hold; behind a proxy, few",
+    "links": "links that Redis keeps",
+    "popular": "links that most clicks are of",
+    "miss_share": "share of redirects that Redis does not know",
+    "log_share": "ACCESS_LOG_SAMPLE",
+}
+BOXES = {
+    "cpus": "of a box",
+    "network_gbit": "of a box",
+    "busiest_worker": "share of its core that the busiest worker may use",
+    "backend_share": "share of their CPUs that Redis and Postgres may use",
+    "redis_gb": "memory of a Redis shard",
+    "redis_clients": "maxclients of a Redis",
+    "postgres_cpus": "of Postgres",
+    "postgres_connections": "its max_connections, less a reserve",
+    "pod_workers": "workers of a pod that has several",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    try:
+        return _check(given, console) if given.check else _plan(given, console)
+    except (LocalError, ValueError, OSError) as reason:
+        sys.exit(f"capacity: {reason}")
+
+
+def _plan(given: argparse.Namespace, console: Console) -> int:
+    costs = read_costs(given.costs if given.costs is not None else [path for path in REPORTS if path.exists()])
+    load = Load(**{name: getattr(given, name) for name in LOADS})
+    boxes = Boxes(**{name: getattr(given, name) for name in BOXES})
+    if not any(getattr(load, name) for name in LOADS if name.endswith("_per_second")):
+        raise ValueError("There is no load: give it --redirects-per-second, or another rate.")
+    _print_walk(list(walk(load, costs, boxes)), console)
+    _print_assumptions(costs, load, boxes, console)
+    return 0
+
+
+def _print_walk(steps: list[Capacity], console: Console) -> None:
+    table = Table(
+        "",
+        *(f"{step.load.redirects_per_second:,.0f}/s" for step in steps),
+        title="What so many redirects need, and the rest with them",
+    )
+    lines: dict[str, Callable[[Capacity], str]] = {
+        "workers": lambda step: f"{step.workers:,}",
+        "boxes": lambda step: f"{step.boxes:,}",
+        "pods of several workers": lambda step: f"{step.pods:,}",
+        "memory of those, GB": lambda step: f"{step.memory_gb:,.1f}",
+        "memory with a worker a pod, GB": lambda step: f"{step.memory_alone_gb:,.1f}",
+        "Postgres connections, at least": lambda step: f"{step.postgres_connections:,}",
+        "Postgres CPUs": lambda step: f"{step.postgres_cpus:,.2g}",
+        "Redis shards": lambda step: f"{step.redis_shards:,}",
+        "Redis memory, GB": lambda step: f"{step.redis_memory_gb:,.2g}",
+        "network, Gbit/s": lambda step: f"{step.network_gbit:,.2g}",
+        "access log, MB/s": lambda step: f"{step.log_mb_per_s:,.2g}",
+        "clicks are in Postgres after, s": lambda step: f"{step.clicks_after_s:.1f}",
+    }
+    for name, line in lines.items():
+        table.add_row(name, *map(line, steps))
+    table.add_section()
+    table.add_row(
+        "bottleneck", *(f"[bold]{step.bottleneck.name}[/]: {step.bottleneck.share:.2g} of one" for step in steps)
+    )
+    table.add_row("then", *(step.bottleneck.mend for step in steps))
+    table.add_row("more than one, too", *(_also(step) for step in steps))
+    console.print(table)
+
+
+def _also(step: Capacity) -> str:
+    over = [f"{need.name} {need.share:.1f}" for need in step.needs if need.share > 1 and need is not step.bottleneck]
+    return ", ".join(over) or "nothing"
+
+
+def _print_assumptions(costs: dict[str, Cost], load: Load, boxes: Boxes, console: Console) -> None:
+    table = Table("", "value", "from", "what it is", title="Assumed")
+    for name, cost in costs.items():
+        table.add_row(name, f"{cost.value:.4g} {cost.unit}", cost.source, cost.says)
+    for kind, says in ((load, LOADS), (boxes, BOXES)):
+        table.add_section()
+        for name, what in says.items():
+            table.add_row(name, f"{getattr(kind, name):,g}", "option", what)
+    console.print(table)
+
+
+def _check(given: argparse.Namespace, console: Console) -> int:
+    heads = ("load", "workers", "users", "measured/s", "simulated/s", "error", "measured p50 ms", "simulated", "error")
+    table = Table(*heads, "others' cores", title="Measured, and simulated")
+    rows = []
+    with console.status("starting") as status:
+        for row in check(seconds=given.seconds, tries=given.tries, say=status.update):
+            rows.append(row)
+            table.add_row(
+                row.load, str(row.workers), str(row.users),
+                f"{row.measured:,.4g}", f"{row.simulated:,.4g}", f"{row.error:+.0%}",
+                f"{row.measured_ms:.3g}", f"{row.simulated_ms:.3g}", f"{row.error_ms:+.0%}", f"{row.others_cores:.1f}",
+            )  # fmt: skip
+    console.print(table)
+    if any(row.others_cores > CROWDED for row in rows):
+        console.print(
+            "Other programs used this machine meanwhile: what was measured is theirs, too, and the errors say little."
+        )
+        return 0
+    return int(any(abs(row.error) > AGREES for row in rows))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.capacity", description="What a load needs of everything."
+    )
+    add = parser.add_argument
+    for defaults, says in ((Load(), LOADS), (Boxes(), BOXES)):
+        for name, what in says.items():
+            usual = getattr(defaults, name)
+            option = f"--{name.replace('_', '-')}"
+            add(option, type=_positive(type(usual)), default=usual, metavar="N", help=f"{what} ({usual:,g})")
+    reports = ", ".join(map(str, REPORTS))
+    add("--costs", type=Path, nargs="*", metavar="FILE", help=f"what was measured: proof.json, bench.json ({reports})")
+    add(
+        "--check",
+        action="store_true",
+        help="the simulation beside a service with 1 and 2 workers; exits 1 where they disagree",
+    )
+    add("--seconds", type=int, default=3, help="of each measurement of --check (3)")
+    add("--tries", type=int, default=5, help="of each measurement, while other programs use the machine (5)")
+    return parser
+
+
+def _positive(kind: type[float]) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)  # 1e6 is a whole number, too
+        if value < 0:
+            raise ValueError(text)
+        return kind(value)
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

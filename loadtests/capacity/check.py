@@ -1,0 +1,167 @@
+"""The simulation beside the real thing: a service with one worker and with two, on this machine, each under two loads.
+
+What goes into the simulation is CPU time, from the kernel's own accounts: of a redirect with one worker, of a job of the
+lane that has the machine to itself, and what a core does while the others are busy. Requests a second and latencies do not.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from loadtests.bench.client import Result
+from loadtests.bench.deployment import Backends, Deployment, backends, deployment
+from loadtests.bench.generator import saturate
+from loadtests.capacity.simulation import Scene, Work, simulate
+from loadtests.prove.bench import generators
+from loadtests.prove.generate import run_spin
+from loadtests.prove.machine import cpu_seconds, describe
+from local.process import LocalError
+
+JOB_MS = 20
+JOB = f"/lab/cpu/in-lane?ms={JOB_MS}"
+USERS = (16, 64)
+JOB_USERS = 4
+"""Of each worker: enough to keep its lane busy."""
+SIMULATED_S = 0.5
+"""Of redirects: tens of thousands. Jobs are fewer, and are simulated for as long as they were measured."""
+
+CALM_CORES = 0.1
+"""Others may use so much of the machine without another try."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One load on one deployment."""
+
+    load: str
+    workers: int
+    users: int
+    measured: float
+    simulated: float
+    measured_ms: float
+    simulated_ms: float
+    others_cores: float
+    """What other programs used of the machine."""
+
+    @property
+    def error(self) -> float:
+        """Of requests a second."""
+        return self.simulated / self.measured - 1
+
+    @property
+    def error_ms(self) -> float:
+        """Of the median latency."""
+        return self.simulated_ms / self.measured_ms - 1
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measures, and again while other programs use the machine; the calmest counts."""
+
+    servers: Backends
+    seconds: int
+    tries: int
+
+    def measure(self, server: Deployment, paths: list[str], users: int) -> "Measured":
+        saturate(server.url, paths, connections=users, seconds=1)  # pools and caches
+        found: list[Measured] = []
+        while len(found) < self.tries and not (found and found[-1].others_cores < CALM_CORES):
+            found.append(self._measure_once(server, paths, users))
+        return min(found, key=lambda measured: measured.others_cores)
+
+    def _measure_once(self, server: Deployment, paths: list[str], users: int) -> "Measured":
+        before = server.cpu_s(), self.servers.cpu_s(), _own_cpu_s(), cpu_seconds().busy
+        result = saturate(server.url, paths, connections=users, seconds=self.seconds)
+        after = server.cpu_s(), self.servers.cpu_s(), _own_cpu_s(), cpu_seconds().busy
+        if result.errors or not result.requests:
+            raise LocalError(f"{result.errors} errors in {result.requests} requests of {paths[0]}: nothing to compare.")
+        return Measured(result, *(now - then for now, then in zip(after, before, strict=True)))
+
+
+def check(*, seconds: int, tries: int, say: Say) -> Iterator[Row]:
+    cores = describe().cores
+    say("what a core does while the others are busy")
+    with generators(cores) as processes:
+        crowded = _crowded(processes, cores)
+    with (
+        backends() as servers,
+        deployment("ours", servers, workers=1, LAB_ENABLED="1") as one,
+        deployment("ours", servers, workers=2, LAB_ENABLED="1") as two,
+    ):
+        bench = Bench(servers, seconds, tries)
+        say("what a redirect costs, and a job")
+        redirect, job = _redirect(bench, one), _job(bench, one)
+        for server, workers in ((one, 1), (two, 2)):
+            for users in USERS:
+                say(f"redirects, {workers} workers, {users} users")
+                scene = Scene(workers, users, cores, crowded, seconds=SIMULATED_S)
+                yield _row("redirect", scene, redirect, bench.measure(server, _redirects(server), users))
+        for server, workers in ((one, 1), (two, 2)):
+            say(f"CPU jobs, {workers} workers")
+            scene = Scene(workers, JOB_USERS * workers, cores, crowded, seconds=10)
+            yield _row(f"CPU job of {JOB_MS} ms", scene, job, bench.measure(server, [JOB], scene.users))
+
+
+@dataclass(frozen=True)
+class Measured:
+    result: Result
+    worker_s: float
+    backend_s: float
+    generator_s: float
+    machine_s: float
+
+    @property
+    def others_cores(self) -> float:
+        return max(0.0, self.machine_s - self.worker_s - self.backend_s - self.generator_s) / self.result.seconds
+
+    def a_request_ms(self, cpu_s: float) -> float:
+        return 1000 * cpu_s / self.result.requests
+
+
+def _row(load: str, scene: Scene, work: Work, measured: Measured) -> Row:
+    outcome = simulate(scene, work)
+    return Row(
+        load,
+        scene.workers,
+        scene.users,
+        measured=measured.result.rps,
+        simulated=outcome.per_second,
+        measured_ms=measured.result.p50_ms,
+        simulated_ms=outcome.percentile_ms(50),
+        others_cores=measured.others_cores,
+    )
+
+
+def _redirects(server: Deployment) -> list[str]:
+    return [f"/r/{code}" for code in server.codes]
+
+
+def _redirect(bench: Bench, server: Deployment) -> Work:
+    found = bench.measure(server, _redirects(server), USERS[-1])
+    return Work(*map(found.a_request_ms, (found.generator_s, found.worker_s, found.backend_s)))
+
+
+def _job(bench: Bench, server: Deployment) -> Work:
+    """Of one user, so that no job waits for another; all but a little of it is in the lane."""
+    found = bench.measure(server, [JOB], 1)
+    return Work(found.a_request_ms(found.generator_s), 0.0, 0.0, lane_ms=found.a_request_ms(found.worker_s))
+
+
+def _own_cpu_s() -> float:
+    """Of the generator: this process, or what it has waited for."""
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
+def _crowded(processes: ProcessPoolExecutor, cores: int, seconds: float = 0.5) -> float:
+    """The work that each of as many processes as there are cores does, of what one does alone."""
+    rounds = []
+    for count in (1, cores):
+        begin = time.monotonic() + 0.1
+        spins = [processes.submit(run_spin, begin, begin + seconds) for _ in range(count)]
+        rounds.append(sum(spin.result() for spin in spins) / count)
+    return min(1.0, rounds[1] / rounds[0])
