@@ -52,7 +52,7 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) --group policy -o requirements/policy.txt
 
 fuzz: development ## Look for what the tests look for, twenty times as long: some minutes; ARGS goes to pytest
-	@FUZZ=20 $(BIN)/python -m pytest tests/fuzz tests/test_openapi.py $(ARGS)
+	@FUZZ=20 $(BIN)/python -m pytest -m fuzz $(ARGS)
 
 audit: development ## Ask whether a locked package has a known hole; ARGS=--strict fails where nobody can be asked
 	@$(BIN)/python deploy/audit.py $(ARGS)

@@ -8,13 +8,14 @@ import httpx
 import pytest
 
 from tests.conftest import StartService
-from tests.fuzz.length import TIMES
+from tests.length import TIMES
 
 EXAMPLES = 20
 HIDDEN = "/lab"
 """Ways to hurt a server on purpose; the lab's own tests drive them."""
 
 
+@pytest.mark.fuzz
 @pytest.mark.timeout(120 * TIMES)
 @pytest.mark.parametrize("key", ["", "only-here"], ids=["a stranger", "with a key"])
 def test_no_answer_outside_the_schema_and_no_5xx(

