@@ -7,14 +7,18 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from service.deps import resources_of
-from service.features.links import metrics
+from service.features.links import metrics, qr
 from service.features.links.clicks import Clicks
 from service.features.links.resolve import Resolver
+
+DRAWN_BYTES = 4 * 2**20
+"""Of QR codes, about a thousand: a code that many look at is drawn once by each worker."""
 
 
 class State(TypedDict):
     resolver: Resolver
     clicks: Clicks
+    drawn: qr.Drawn
 
 
 @asynccontextmanager
@@ -22,4 +26,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     resources = resources_of(app)
     async with Clicks(resources) as clicks:
         metrics.watch(clicks)
-        yield {"resolver": Resolver(resources.pg, resources.cache, resources.replica), "clicks": clicks}
+        yield {
+            "resolver": Resolver(resources.pg, resources.cache, resources.replica),
+            "clicks": clicks,
+            "drawn": qr.Drawn(DRAWN_BYTES),
+        }

@@ -1,7 +1,12 @@
-"""Draws QR codes. Pure computing, 4 to 18 ms of it: it belongs on the CPU lane."""
+"""Draws QR codes: pure computing, 2 to 18 ms of it, which belongs on the CPU lane. And keeps those drawn lately.
+
+segno, in Python, needs 2.4 ms where zxing-cpp needs 0.3; but the same text becomes another code there, a third of its
+modules different under every mask, and what has been printed and cached for ever should stay what it is.
+"""
 
 import hashlib
 import io
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,6 +43,26 @@ class Drawing:
     def etag(self) -> str:
         """Known without drawing: the same order to the same program gives the same bytes."""
         return f'"{hashlib.sha256(f"{self!r} {segno.__version__}".encode()).hexdigest()[:32]}"'
+
+
+class Drawn:
+    """Images by what was ordered, the one not asked for longest forgotten first. For the event loop alone."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        self._images: OrderedDict[Drawing, bytes] = OrderedDict()
+
+    def get(self, drawing: Drawing) -> bytes | None:
+        if drawing in self._images:
+            self._images.move_to_end(drawing)
+        return self._images.get(drawing)
+
+    def keep(self, drawing: Drawing, image: bytes) -> None:
+        self.bytes += len(image) - len(self._images.pop(drawing, b""))
+        self._images[drawing] = image
+        while self.bytes > self.most_bytes:
+            self.bytes -= len(self._images.popitem(last=False)[1])
 
 
 def draw(drawing: Drawing) -> bytes:

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service.deps import Cache, Pg, limit_address, on_cpu_lane, require_key, resources_of
+from service.deps import Cache, Lane, Pg, limit_address, require_key, resources_of
 from service.errors import (
     CacheUnavailable,
     ContentTooLarge,
@@ -180,10 +180,14 @@ async def order_drawing(
         **documented(LinkNotFound, LinkExpired, InvalidRequest, TooManyRequests, DatabaseUnavailable, LaneFull),
     },
 )
-@on_cpu_lane
-def render_qr(drawing: Annotated[qr.Drawing, Depends(order_drawing)]) -> Response:
+async def render_qr(drawing: Annotated[qr.Drawing, Depends(order_drawing)], lane: Lane, request: Request) -> Response:
     """Draw the QR code of a short link. It never changes, so caches keep it for ever."""
-    return Response(qr.draw(drawing), media_type=qr.MEDIA_TYPES[drawing.format], headers=_caching(drawing))
+    drawn: qr.Drawn = request.state.drawn
+    image = drawn.get(drawing)
+    if image is None:
+        image = await lane.run(qr.draw, drawing)
+        drawn.keep(drawing, image)
+    return Response(image, media_type=qr.MEDIA_TYPES[drawing.format], headers=_caching(drawing))
 
 
 def _caching(drawing: qr.Drawing) -> dict[str, str]:

@@ -49,12 +49,13 @@ async def test_a_drawing_is_cached_for_ever_and_validated_by_its_tag(link: httpx
     assert (await link.get(path, headers={"if-none-match": '"other"'})).content == first.content
 
 
-async def test_a_drawing_the_client_has_needs_no_room_on_the_lane(
+async def test_a_drawing_the_client_or_we_have_needs_no_room_on_the_lane(
     open_client: OpenClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_client(cpu_lane_threads=1, cpu_lane_queue=0) as client:
         await client.post("/links", json={"url": "http://example.com/", "code": "full"})
-        tag = (await client.get("/links/full/qr")).headers["etag"]
+        drawn = await client.get("/links/full/qr")
+        tag = drawn.headers["etag"]
         drawing, may_end = threading.Event(), threading.Event()
 
         def draw_slowly(_: Drawing) -> bytes:
@@ -63,13 +64,28 @@ async def test_a_drawing_the_client_has_needs_no_room_on_the_lane(
             return b""
 
         monkeypatch.setattr(qr, "draw", draw_slowly)
-        slow = asyncio.create_task(client.get("/links/full/qr"))
+        slow = asyncio.create_task(client.get("/links/full/qr?scale=2"))
         await asyncio.to_thread(drawing.wait, 10)
-        refused = await client.get("/links/full/qr")
+        refused = await client.get("/links/full/qr?scale=3")
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:problem:cpu-lane-full")
         assert (await client.get("/links/full/qr", headers={"if-none-match": tag})).status_code == 304
+        assert (await client.get("/links/full/qr")).content == drawn.content  # from memory
         may_end.set()
         assert (await slow).status_code == 200
+
+
+def test_drawings_are_kept_in_so_many_bytes_and_the_oldest_goes_first() -> None:
+    drawn = qr.Drawn(250)
+    first, second, third = (Drawing("http://a.example/r/abcd", Format.SVG, scale, ErrorLevel.M) for scale in (1, 2, 3))
+    drawn.keep(first, b"1" * 100)
+    drawn.keep(second, b"2" * 60)
+    drawn.keep(second, b"2" * 100)
+    assert drawn.get(first) == b"1" * 100
+    drawn.keep(third, b"3" * 100)
+    assert [drawn.get(each) is None for each in (first, second, third)] == [False, True, False]
+    drawn.keep(second, b"2" * 251)
+    assert [drawn.get(each) is None for each in (first, second, third)] == [True, True, True]
+    assert drawn.bytes == 0
 
 
 def test_every_option_changes_the_tag() -> None:
