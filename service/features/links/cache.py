@@ -3,6 +3,7 @@
 All keys share a hash tag, so that a cluster keeps them where one script can reach them.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ end
 """
 ADD_CLICKS = """
 if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[1]) or '0') then return end
-for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1]) end
+for id, clicks in pairs(cjson.decode(ARGV[3])) do redis.call('HINCRBY', KEYS[2], id, clicks) end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """
 TAKE_CLICKS = """
@@ -106,9 +107,9 @@ async def bury_target(cache: Cache, code: str) -> None:
 
 async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mapping[int, int]) -> None:
     """A journal's batches must come in order; one that was added before changes nothing."""
-    counts = [number for pair in clicks.items() for number in pair]
+    counts = json.dumps(clicks)  # one argument: redis-py takes a microsecond for each
     keys = [f"{{links}}:journal:{journal}", CLICKS]
-    await cache.run(lambda redis: redis.eval(ADD_CLICKS, 2, *keys, sequence, JOURNAL_TTL_S, *counts))
+    await cache.run(lambda redis: redis.eval(ADD_CLICKS, 2, *keys, sequence, JOURNAL_TTL_S, counts))
 
 
 async def take_clicks(cache: Cache) -> tuple[str, dict[int, int]] | None:
