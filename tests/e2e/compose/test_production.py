@@ -102,7 +102,7 @@ def test_what_is_not_for_the_public_is_not_there(production: Stack) -> None:
                 connection.sendall(b"%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % (method, target))
                 answer = connection.makefile("rb").read()
             # 307 and 308 give the path in a tidier form, which is no better; 200 is the proxy's to a host that is not ours.
-            assert int(answer.split()[1]) in {400, 404, 405, 307, 308} or b"Content-Length: 0" in answer, answer
+            assert int(answer.split()[1]) in {400, 404, 405, 307, 308} or b"Server: Caddy" in answer, answer
             assert b"event_loop" not in answer
 
 
