@@ -76,9 +76,10 @@ class Valkey(Server):
     stop_signal = signal.SIGTERM
     root_allowed = True
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, settings: Mapping[str, object] | None = None, password: str = "") -> None:
         super().__init__(data_dir)
-        self._password = secrets.token_urlsafe(24)
+        self._settings = dict(settings or {})
+        self._password = password or secrets.token_urlsafe(24)
 
     @property
     def url(self) -> str:
@@ -92,7 +93,7 @@ class Valkey(Server):
 
     def _configuration(self) -> str:
         """Not given as arguments, where every user of the machine could read the password."""
-        settings = {
+        settings: dict[str, object] = {
             "bind": "127.0.0.1",
             "port": self.port,
             "requirepass": self._password,
@@ -100,6 +101,7 @@ class Valkey(Server):
             "save": "",
             "appendonly": "yes",
             "maxmemory-policy": "noeviction",
+            **self._settings,
         }
         return "".join(f"{name} {json.dumps(str(value), ensure_ascii=False)}\n" for name, value in settings.items())
 

@@ -10,27 +10,31 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from hiredis import pack_command
-from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.asyncio import RedisCluster
+from redis.exceptions import (
+    AskError,
+    ClusterError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.breaker import Breaker
 from service.errors import CacheUnavailable
 from service.metrics import redis_calls, redis_failures
+from service.redis_client import AnyRedis
 from service.tracing import note
 
 T = TypeVar("T")
 
 CACHE_FAILURES = (
-    OSError,
-    TimeoutError,
-    RedisConnectionError,
-    RedisTimeoutError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    ClusterDownError,  # no master, for now
-)
+    OSError, TimeoutError, RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError,
+    RedisClusterException, ClusterError, AskError, TryAgainError,  # a cluster whose slots are on the move
+)  # fmt: skip
 MAY_PASS = ("MISCONF", "BUSY ", "NOREPLICAS")
 """Answers that say: not now. The disk is full, a script runs, too few replicas are there."""
 
@@ -40,43 +44,105 @@ class Line:
     its pool, its retries and a timer for each step.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
-        self._timeout_s = self._connection.socket_timeout
-        self._connection.socket_timeout = None  # one timer for the whole exchange
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._timeout_s = connection.socket_timeout
+        connection.socket_timeout = None  # one timer for the whole exchange
         self.busy = False
 
     async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        (values,) = await self.exchange(pack_command(("MGET", *keys)), answers=1)  # type: ignore[arg-type]
+        return values  # type: ignore[no-any-return]
+
+    async def exchange(self, commands: bytes, *, answers: int) -> list[Any]:
         """After a failure, a cancellation too, redis-py closes it: an answer that nobody waited for is never the next's."""
         self.busy = True
-        command = pack_command(("MGET", *keys))  # type: ignore[arg-type]
         try:
             async with asyncio.timeout(self._timeout_s):
                 if self._connection.is_connected:
                     with suppress(RedisConnectionError):  # closed while idle
-                        return await self._exchange(command)
-                return await self._exchange(command)
+                        return await self._exchange(commands, answers)
+                return await self._exchange(commands, answers)
         finally:
             self.busy = False
 
-    async def _exchange(self, command: bytes) -> list[bytes | None]:
-        await self._connection.send_packed_command(command, check_health=False)
-        values: list[bytes | None] = await self._connection.read_response()
-        return values
+    async def _exchange(self, commands: bytes, answers: int) -> list[Any]:
+        if not self._connection.is_connected:
+            await self._connection.connect()  # by way of the Sentinels, which sending would not ask
+        await self._connection.send_packed_command(commands, check_health=False)
+        try:
+            return [await self._connection.read_response() for _ in range(answers)]
+        except ResponseError:
+            await self.close()  # others may follow it
+            raise
 
     async def close(self) -> None:
         await self._connection.disconnect()
 
 
+class Lines:
+    """A line to each server of a cluster: one command a key, as a command may name the keys of one slot alone."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        self._client = client
+        self._lines: dict[str, Line] = {}
+        self.busy = False
+
+    async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """A server that has gone, or has a slot no more, is left to the client, which looks for its successor."""
+        self.busy = True
+        try:
+            await self._client.initialize()
+            return await self._ask_all(keys)
+        except (AskError, ClusterError, TryAgainError, OSError, RedisConnectionError):
+            return await run_all(self._client, [("GET", key) for key in keys])
+        finally:
+            self.busy = False
+
+    async def _ask_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        servers: dict[str, list[int]] = {}
+        for place, key in enumerate(keys):
+            node: Any = self._client.nodes_manager.get_node_from_slot(self._client.keyslot(key))
+            servers.setdefault(node.name, []).append(place)
+            if node.name not in self._lines:
+                self._lines[node.name] = Line(node.connection_class(**node.connection_kwargs))
+        values: list[bytes | None] = [None] * len(keys)
+
+        async def ask(name: str, places: list[int]) -> None:
+            commands = b"".join(pack_command(("GET", keys[place])) for place in places)  # type: ignore[arg-type]
+            for place, value in zip(
+                places, await self._lines[name].exchange(commands, answers=len(places)), strict=True
+            ):
+                values[place] = value
+
+        await asyncio.gather(*(ask(name, places) for name, places in servers.items()))
+        return values
+
+    async def close(self) -> None:
+        for line in self._lines.values():
+            await line.close()
+
+
+async def run_all(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """In one round trip to each server that has to do with them."""
+    if len(commands) == 1:
+        return [await redis.execute_command(*commands[0])]
+    async with redis.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        answers: list[Any] = await pipe.execute()
+        return answers
+
+
 class Cache:
     """Redis, asked through a breaker. Its users must be able to go on without it, or say so with the 503 it raises."""
 
-    def __init__(self, client: Redis, breaker: Breaker, line: Line | None = None) -> None:
+    def __init__(self, client: AnyRedis, breaker: Breaker, line: Line | Lines | None = None) -> None:
         self.redis = client
         self.breaker = breaker
         self.line = line
 
-    async def run(self, call: Callable[[Redis], Awaitable[T]]) -> T:
+    async def run(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """Await `call(redis)`.
 
         Raises:
@@ -104,7 +170,10 @@ class Cache:
 
     async def _leave_replica(self) -> None:
         """A fail-over left us at what was the master: a new connection finds the one that is."""
-        await self.redis.connection_pool.disconnect(inuse_connections=False)
+        if isinstance(self.redis, RedisCluster):
+            await self.redis.aclose()  # it opens again, and looks around, when it is next asked
+        else:
+            await self.redis.connection_pool.disconnect(inuse_connections=False)
         if self.line is not None and not self.line.busy:
             await self.line.close()
 
@@ -114,5 +183,27 @@ class Cache:
         Raises:
             CacheUnavailable: as `run`.
         """
-        way: Any = self.redis if self.line is None or self.line.busy else self.line
-        return await self.run(lambda _: way.mget(keys))
+        way: Any = self.line
+        if way is not None and not way.busy:
+            return await self.run(lambda _: way.mget(keys))
+        if isinstance(self.redis, RedisCluster):
+            return await self.run_all([("GET", key) for key in keys])
+        return await self.run(lambda redis: redis.mget(keys))
+
+    def together(self, keys: Sequence[str]) -> list[list[int]]:
+        """Which of `keys`, by their places, one command may name: all of them, or those of one slot of a cluster."""
+        if not isinstance(self.redis, RedisCluster):
+            return [list(range(len(keys)))]
+        slots: dict[int, list[int]] = {}
+        for place, key in enumerate(keys):
+            slots.setdefault(self.redis.keyslot(key), []).append(place)
+        return list(slots.values())
+
+    async def run_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In one round trip to each server that has to do with them.
+
+        Raises:
+            CacheUnavailable: as `run`.
+        """
+
+        return await self.run(lambda redis: run_all(redis, commands))

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 import asyncpg
-import redis.asyncio as redis
 from pydantic import SecretStr
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.asyncio import Redis
 
 from service import metrics, tracing
 from service.breaker import Breaker
-from service.cache import Cache, Line
+from service.cache import Cache, Line, Lines
 from service.errors import DatabaseUnavailable
 from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
 from service.metrics import PoolStats, WorkerStats
+from service.redis_client import open_redis
 from service.settings import ConfigurationError, Settings
 from service.sizing import Plan, session_options
 from service.tracing import note
@@ -211,18 +209,19 @@ async def _no_reset(_: Any) -> None:
 async def _redis(settings: Settings, plan: Plan) -> AsyncIterator[Cache]:
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set: give it a Redis or Valkey, as redis://host:port/0.")
-    pool = redis.BlockingConnectionPool.from_url(
+    client = open_redis(
         settings.redis_url.get_secret_value(),
-        max_connections=plan.redis_connections,
-        timeout=REDIS_TIMEOUT_S,
+        connections=plan.redis_connections,
+        timeout_s=REDIS_TIMEOUT_S,
         socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        # One more try for a connection that was closed while idle; a slow answer is not asked for again.
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         client_name=f"service.worker.{os.getpid()}",
     )
-    async with redis.Redis(connection_pool=pool) as client:
-        line = Line(pool)
+    if isinstance(client, Redis):
+        line: Line | Lines = Line(client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+    else:
+        line = Lines(client)
+    try:
         yield Cache(client, Breaker(), line)
+    finally:
         await line.close()
-        await pool.disconnect()
+        await client.aclose()

@@ -26,6 +26,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.redis_url import parse as parse_redis_url
+
 DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
 
@@ -113,7 +115,7 @@ class Settings(BaseSettings):
     migration_database_url: SecretStr | None = None
     """Where migrations go instead of DATABASE_URL: past a pooler, or as another role."""
     redis_url: SecretStr | None = None
-    """Redis or Valkey, as redis://host:port/0."""
+    """Redis or Valkey, as redis://host:port/0, redis+cluster://host:port,host:port or redis+sentinel://host:port,host:port/service."""
     db_connection_budget: PositiveInt | None = None
     """Postgres connections of all workers of all replicas; if not set, the server's max_connections less a reserve."""
 
@@ -204,9 +206,11 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        value = _with_scheme(value, "redis://", "rediss://", "valkey://", "valkeys://", "unix://")
+        if value is None:
+            return None
+        parse_redis_url(value.get_secret_value())
         # The client knows the protocol by one name only.
-        return value and SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))
+        return SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))
 
     @field_validator("forwarded_allow_ips")
     @classmethod

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def line(redis: Redis) -> AsyncIterator[Line]:
-    line = Line(redis.connection_pool)
+    line = Line(redis.connection_pool.make_connection())  # type: ignore[no-untyped-call]
     yield line
     await line.close()
 
@@ -53,7 +53,7 @@ async def test_a_caller_that_was_cancelled_leaves_no_answer_to_the_next(cache: C
 
 async def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout(redis: Redis, redis_url: str) -> None:
     async with Redis.from_url(redis_url, socket_timeout=0.2) as hurried:
-        line = Line(hurried.connection_pool)
+        line = Line(hurried.connection_pool.make_connection())  # type: ignore[no-untyped-call]
         cache = Cache(hurried, Breaker(), line)
         await redis.set("key:1", "value:1")
         await read(cache, 1)

@@ -76,7 +76,9 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
         ):
             findings.append(await _replica(settings))
     with _noted(findings, "redis", mend="start it, or correct REDIS_URL"):
-        findings += _redis(await ask_redis(settings.redis_url, name="service.doctor", patience_s=PATIENCE_S))
+        servers = await ask_redis(settings.redis_url, name="service.doctor", patience_s=PATIENCE_S)
+        for name, info in (servers or {"": {}}).items():
+            findings += _redis(name, info)
     with _noted(findings, "sizing", mend="change a variable that the sentence names"):
         findings += _plan(make_plan(settings, facts), settings)
     findings.append(_files())
@@ -105,11 +107,14 @@ async def _replica(settings: Settings) -> Finding:
     return Finding("replica", f"{facts.version}, the last commit it knows is {lag or 0:.1f} s old", advice=advice)
 
 
-def _redis(info: dict[str, Any]) -> Iterator[Finding]:
+def _redis(name: str, info: dict[str, Any]) -> Iterator[Finding]:
+    at = f"{name}, " if name else ""
     if not info:
         yield Finding("redis", "answers, and forbids INFO", advice="see to it that it persists and does not evict")
         return
-    yield Finding("redis", f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}")
+    yield Finding(
+        "redis", f"{at}{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+    )
     appends = bool(info.get("aof_enabled"))
     wrong = "" if appends else "set appendonly yes: without it a crash loses what was counted since the last snapshot"
     yield Finding("persistence", f"appendonly {'yes' if appends else 'no'}", wrong)

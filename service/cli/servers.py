@@ -13,11 +13,11 @@ from uuid import uuid4
 import asyncpg
 import redis.asyncio as redis
 from pydantic import SecretStr
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
 
 from service.cli import CommandError
+from service.redis_client import AnyRedis, open_redis
+from service.redis_url import parse
 from service.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ MAY_PASS = (
     asyncpg.TooManyConnectionsError,
     redis.ConnectionError,
     redis.TimeoutError,
+    RedisClusterException,  # none of the nodes that it was given has a cluster to speak of yet
 )
 REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
 FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
@@ -124,15 +125,17 @@ async def _keeps_statements(connection: Connection) -> bool:
         return False
 
 
-async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
-    """What INFO says; nothing where the server forbids it.
+async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S) -> dict[str, dict[str, Any]]:
+    """What INFO says, by server: of each primary of a cluster. Nothing where it is forbidden.
 
     Raises: as `session`.
     """
 
-    async def ask(client: redis.Redis) -> dict[str, Any]:
+    async def ask(client: AnyRedis) -> dict[str, dict[str, Any]]:
         try:
-            return dict(await client.info())
+            if isinstance(client, redis.RedisCluster):
+                return dict(await client.info(target_nodes=redis.RedisCluster.PRIMARIES))
+            return {"": dict(await client.info())}
         except ResponseError:
             return {}
 
@@ -140,7 +143,7 @@ async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PAT
 
 
 async def with_redis(
-    ask: Callable[[redis.Redis], Awaitable[T]], url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S
+    ask: Callable[[AnyRedis], Awaitable[T]], url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S
 ) -> T:
     """Raises: as `session`."""
     if url is None:
@@ -148,17 +151,16 @@ async def with_redis(
     dsn = url.get_secret_value()
 
     async def attempt() -> T:
-        async with redis.Redis.from_url(
-            dsn,
-            client_name=name,
-            socket_timeout=ATTEMPT_S,
-            socket_connect_timeout=ATTEMPT_S,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
+        client = open_redis(dsn, connections=1, timeout_s=ATTEMPT_S, socket_timeout=ATTEMPT_S, client_name=name)
+        try:
             await client.ping()
             return await ask(client)
+        finally:
+            await client.aclose()
 
-    return await _patiently(attempt, server=f"REDIS_URL: Redis{_place(dsn)}", patience_s=patience_s)
+    nodes = parse(dsn).place
+    server = f"REDIS_URL: Redis{f' at {nodes}' if nodes else _place(dsn)}"
+    return await _patiently(attempt, server=server, patience_s=patience_s)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patience_s: float) -> T:

@@ -10,6 +10,7 @@ import redis.asyncio as redis
 
 from service.cache import CACHE_FAILURES
 from service.errors import CacheUnavailable
+from service.redis_client import open_redis
 from service.resources import CONNECT_TIMEOUT_S, Resources
 
 EVENTS, WATCHED = "{lab}:events", "{lab}:watched"
@@ -25,13 +26,8 @@ class LabCache:
     def __init__(self, resources: Resources) -> None:
         self.cache = resources.cache
         assert resources.settings.redis_url is not None
-        pool = redis.BlockingConnectionPool.from_url(
-            resources.settings.redis_url.get_secret_value(),
-            max_connections=WAITERS,
-            timeout=CONNECT_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-        )
-        self._waiters = redis.Redis.from_pool(pool)
+        url = resources.settings.redis_url.get_secret_value()
+        self._waiters: Any = open_redis(url, connections=WAITERS, timeout_s=CONNECT_TIMEOUT_S)
 
     async def __aenter__(self) -> "LabCache":
         return self

@@ -1,6 +1,6 @@
 """What Redis knows of links: where they lead, and clicks on their way to Postgres. No other module names a key.
 
-All keys share a hash tag, so that a cluster keeps them where one script can reach them.
+Clicks share a hash tag, so that a cluster keeps them where one script can reach them. Targets have none, and spread over it.
 """
 
 import json
@@ -8,14 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from uuid import uuid4
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.cache import Cache
 from service.features.links.store import Link
 from service.features.links.urls import to_location
+from service.redis_client import AnyRedis, Ask, one_connection
 
 TARGET_TTL_S = 300
 """Bounds how long a Redis that lost a tombstone in a crash, or in a fail-over, can serve a deleted link."""
@@ -26,6 +27,7 @@ MAX_LAG_S = TOMBSTONE_TTL_S / 2
 """A replica that is further behind is not asked: it may still have links whose tombstone has gone."""
 JOURNAL_TTL_S = 7 * 86_400
 LEASE_MS = 2000
+REPLICA_WAIT_MS = 100
 ON_DISK_TRIES, ON_DISK_WAIT_MS = 8, 150
 """Redis writes to disk once a second; one wait must end before the client's own timeout of 300 ms."""
 
@@ -92,9 +94,13 @@ async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
 
 async def fill_targets(cache: Cache, targets: Mapping[str, Target]) -> None:
     """Keep what Postgres said, for as long as nobody has said something newer."""
-    arguments = [part for target in targets.values() for part in _encode(target)]
-    keys = [_target_key(code) for code in targets]
-    await cache.run(lambda redis: redis.eval(FILL, len(keys), *keys, *arguments))
+    keys, values = [_target_key(code) for code in targets], [_encode(target) for target in targets.values()]
+    await cache.run_all([_fill(keys, values, places) for places in cache.together(keys)])
+
+
+def _fill(keys: Sequence[str], values: Sequence[tuple[bytes, int]], places: Sequence[int]) -> tuple[Any, ...]:
+    arguments = [part for place in places for part in values[place]]
+    return "EVAL", FILL, len(places), *(keys[place] for place in places), *arguments
 
 
 async def bury_target(cache: Cache, code: str) -> None:
@@ -109,7 +115,14 @@ async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mappi
     """A journal's batches must come in order; one that was added before changes nothing."""
     counts = json.dumps(clicks)  # one argument: redis-py takes a microsecond for each
     keys = [f"{{links}}:journal:{journal}", CLICKS]
-    await cache.run(lambda redis: redis.eval(ADD_CLICKS, 2, *keys, sequence, JOURNAL_TTL_S, counts))
+
+    async def add(redis: AnyRedis) -> None:
+        async with one_connection(redis, CLICKS) as ask:
+            await ask("EVAL", ADD_CLICKS, 2, *keys, sequence, JOURNAL_TTL_S, counts)
+            if await _has_replicas(ask):  # a fail-over that comes now would lose what has left the journal
+                await ask("WAIT", 1, REPLICA_WAIT_MS)
+
+    await cache.run(add)
 
 
 async def take_clicks(cache: Cache) -> tuple[str, dict[int, int]] | None:
@@ -120,26 +133,36 @@ async def take_clicks(cache: Cache) -> tuple[str, dict[int, int]] | None:
     return await cache.run(_take_clicks)
 
 
-async def _take_clicks(redis: Redis) -> tuple[str, dict[int, int]] | None:
-    async with redis.client() as connection:
-        found = await connection.eval(TAKE_CLICKS, 3, CLICKS, MOVING, LEASE, uuid4().hex, LEASE_MS)
+async def _take_clicks(redis: AnyRedis) -> tuple[str, dict[int, int]] | None:
+    async with one_connection(redis, CLICKS) as ask:
+        found = await ask("EVAL", TAKE_CLICKS, 3, CLICKS, MOVING, LEASE, uuid4().hex, LEASE_MS)
         if not found:
             return None
-        await _reach_disk(connection)
+        await _reach_disk(ask)
     fields = dict(zip(found[::2], found[1::2], strict=True))
     batch = fields.pop(b"batch").decode()
     return batch, {int(link_id): int(clicks) for link_id, clicks in fields.items()}
 
 
-async def _reach_disk(connection: Redis) -> None:
-    """Else a Redis that crashes now would come back with these clicks in no batch, to be counted under another id."""
+async def _reach_disk(ask: Ask) -> None:
+    """Else a Redis that crashes now would come back with these clicks in no batch, to be counted under another id; and
+    likewise the replica that takes its place.
+    """
+    copies = int(await _has_replicas(ask))
     for _ in range(ON_DISK_TRIES):
         try:
-            on_disk, _ = await connection.waitaof(1, 0, ON_DISK_WAIT_MS)
+            on_disk, on_other_disks = await ask("WAITAOF", 1, copies, ON_DISK_WAIT_MS)
         except ResponseError:
             return  # it keeps nothing on disk, or is older than 7.2
-        if on_disk:
+        if on_disk and on_other_disks >= copies:
             return
+
+
+async def _has_replicas(ask: Ask) -> bool:
+    try:
+        return bool((await ask("ROLE"))[2])
+    except ResponseError:
+        return False  # it is managed by others, who do not tell
 
 
 async def forget_clicks(cache: Cache, batch: str) -> None:
@@ -147,7 +170,7 @@ async def forget_clicks(cache: Cache, batch: str) -> None:
 
 
 def _target_key(code: str) -> str:
-    return f"{{links}}:target:{code}"
+    return f"links:target:{code}"
 
 
 def _encode(target: Target) -> tuple[bytes, int]:

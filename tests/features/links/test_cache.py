@@ -38,7 +38,7 @@ async def test_a_target_comes_back_as_it_was(resources: Resources, redis: Redis)
     keys = [key async for key in redis.scan_iter()]
     assert len(keys) == 3
     for key in keys:
-        assert key.startswith(b"{links}:")
+        assert key.startswith(b"links:target:")
         assert 0 < await redis.ttl(key) <= 300
 
 
@@ -54,7 +54,7 @@ async def test_a_late_reader_does_not_bring_a_deleted_link_back(resources: Resou
     await bury_target(resources.cache, "code")
     await fill_targets(resources.cache, {"code": HERE})
     assert await read_targets(resources.cache, ["code"]) == {"code": BURIED}
-    assert 30 < await redis.ttl("{links}:target:code") <= 60
+    assert 30 < await redis.ttl("links:target:code") <= 60
 
 
 async def test_clicks_are_added_once_a_sequence_number(resources: Resources, redis: Redis) -> None:

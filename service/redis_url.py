@@ -1,0 +1,63 @@
+"""What `REDIS_URL` says: one server, a cluster, or Sentinels that know which server is the primary. Opens nothing."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+SCHEMES = re.compile(r"(?P<tls>rediss?|valkeys?)(\+(?P<kind>cluster|sentinel))?://|unix://")
+PORTS = {"cluster": 6379, "sentinel": 26379}
+
+
+@dataclass(frozen=True)
+class RedisUrl:
+    kind: str
+    """server, cluster or sentinel"""
+    nodes: tuple[tuple[str, int], ...]
+    service: str
+    """What the Sentinels call the servers they watch."""
+    options: dict[str, Any]
+    sentinel_password: str | None
+
+    @property
+    def place(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self.nodes)
+
+
+def parse(url: str) -> RedisUrl:
+    """Of a single server only the kind: its URL is the client's to read.
+
+    Raises:
+        ValueError: it cannot be used; the message quotes nothing of it, as it may hold a password.
+    """
+    scheme = SCHEMES.match(url)
+    if scheme is None:
+        raise ValueError("must start with redis://, redis+cluster:// or redis+sentinel://")
+    kind = scheme["kind"]
+    if kind is None:
+        return RedisUrl("server", (), "", {}, None)
+    parts = urlsplit(url)
+    service, _, database = parts.path.strip("/").partition("/")
+    if kind == "cluster" and service:
+        raise ValueError("a cluster has no databases: nothing may follow its hosts")
+    if kind == "sentinel" and not (service and re.fullmatch(r"\d*", database)):
+        raise ValueError(
+            "must name the service after the Sentinels, as redis+sentinel://host:26379,host:26379/service/0"
+        )
+    options: dict[str, Any] = {
+        "username": parts.username and unquote(parts.username),
+        "password": parts.password and unquote(parts.password),
+        "ssl": scheme["tls"] in {"rediss", "valkeys"},
+    }
+    if kind == "sentinel":
+        options["db"] = int(database or 0)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    nodes = tuple(_node(host, PORTS[kind]) for host in hosts)
+    return RedisUrl(kind, nodes, service, options, dict(parse_qsl(parts.query)).get("sentinel_password"))
+
+
+def _node(host: str, port: int) -> tuple[str, int]:
+    found = re.fullmatch(r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", host)
+    if found is None:
+        raise ValueError("must list hosts, each host:port, with commas between")
+    return found["host"].strip("[]"), int(found["port"] or port)
