@@ -23,7 +23,7 @@ end
 return ahead
 """
 REMEMBERED = 10_000
-"""Callers that a worker knows by itself, about 2 MB of them."""
+"""Callers that a worker knows by itself, about 1 MB of them."""
 
 unshared = Count(counter("rate_limit_unshared", "Requests that a worker counted for itself, as Redis did not answer."))
 
