@@ -13,7 +13,7 @@ from typing import Any
 
 from service.lifecycle import lifecycle, shares
 
-LEAVE_S, LEAVE_MOST_S = 0.005, 0.05
+LEAVE_S, LEAVE_MOST_S = 0.025, 0.05
 """To the others, for each connection too many. What is still there then is taken all the same: no client waits longer
 because a worker hangs.
 """

@@ -32,13 +32,16 @@ def spread(backends: Backends, *, workers: Iterable[int], progress: Progress) ->
 
 
 async def _keep(server: Deployment, every_s: float) -> list[int]:
-    """Each connection asks once, so that it is accepted and not only queued."""
+    """Each connection asks once, so that it is accepted and not only queued, and anew where it is told to, as clients do."""
 
     async def ask(number: int) -> Connection:
         await asyncio.sleep(number * every_s)
-        connection = await Connection.open(server.url)
-        await connection.send(get("/r/nothing"))
-        return connection
+        while True:
+            connection = await Connection.open(server.url)
+            answer = await connection.send(get("/r/nothing"))
+            if answer.headers.get("connection") != "close":
+                return connection
+            connection.close()
 
     kept = await asyncio.gather(*[ask(number) for number in range(KEPT)])
     counts = sorted((_open_connections(worker, server) for worker in server.workers()), reverse=True)
