@@ -132,6 +132,8 @@ async def assert_clicks_are_kept(
     await asyncio.sleep(2)
     a_second_before = visitors.answered
     await asyncio.sleep(1)
+    async with Redis.from_url(primary.url) as client:  # clicks that leave a worker, or Redis, are known to the replica
+        assert {"cmdstat_wait", "cmdstat_waitaof"} <= (await client.info("commandstats")).keys()
     primary.kill()
     bound = visitors.answered - a_second_before
     async with asyncio.timeout(30):
