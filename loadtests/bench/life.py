@@ -4,7 +4,7 @@ import signal
 import time
 from statistics import median
 
-from loadtests.bench.deployment import Backends, Deployment, deployment
+from loadtests.bench.deployment import Backends, deployment
 from loadtests.bench.generator import saturate
 from loadtests.bench.routes import Progress
 
@@ -23,20 +23,22 @@ def memory_mb(backends: Backends, *, workers: int, progress: Progress) -> dict[s
 
 
 def restart_s(backends: Backends, *, rounds: int, progress: Progress) -> dict[str, float]:
-    """From kill -9 of the only worker to the first answer of the next."""
+    """From kill -9 of the only worker to the first answer of the next. Once for each start: ours waits before it starts one
+    worker more after several that died young.
+    """
     found = {}
     for name in ("ours", "textbook"):
         progress(f"start of a worker, {name}")
-        with deployment(name, backends) as server:
-            found[name] = median(_restart_s(server) for _ in range(rounds))
+        found[name] = median(_restart_s(name, backends) for _ in range(rounds))
     return found
 
 
-def _restart_s(server: Deployment) -> float:
-    time.sleep(0.5)
-    worker = server.workers()[0]
-    worker.send_signal(signal.SIGKILL)
-    began = time.monotonic()
-    worker.wait(5)
-    server.wait_ready()
-    return time.monotonic() - began
+def _restart_s(name: str, backends: Backends) -> float:
+    with deployment(name, backends) as server:
+        time.sleep(0.5)
+        worker = server.workers()[0]
+        worker.send_signal(signal.SIGKILL)
+        began = time.monotonic()
+        worker.wait(5)
+        server.wait_ready()
+        return time.monotonic() - began
