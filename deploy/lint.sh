@@ -34,7 +34,7 @@ if ! docker compose version >/dev/null 2>&1; then
     echo "lint: there is no docker compose here, so its files were not checked" >&2
     exit 0
 fi
-for files in docker-compose.yml docker-compose.yml:deploy/compose.production.yml docker-compose.yml:deploy/compose.pgbouncer.yml; do
+for files in docker-compose.yml docker-compose.yml:deploy/compose.production.yml docker-compose.yml:deploy/compose.pgbouncer.yml docker-compose.yml:deploy/compose.swarm.yml; do
     said=$(COMPOSE_FILE=$files DOMAIN=example.com docker compose --profile '*' config --quiet 2>&1) && [ -z "$said" ] || {
         echo "$files: $said" >&2
         exit 1

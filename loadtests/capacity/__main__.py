@@ -123,7 +123,7 @@ def _check(given: argparse.Namespace, console: Console) -> int:
     console.print(table)
     if any(row.others_cores > CROWDED for row in rows):
         console.print(
-            "Other programs used this machine meanwhile: what was measured is theirs, too, and the errors say little."
+            "Other programs used this machine meanwhile. The simulation knows how much, and not when: trust the calm rows."
         )
         return 0
     return int(any(abs(row.error) > AGREES for row in rows))

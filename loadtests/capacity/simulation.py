@@ -40,6 +40,8 @@ class Scene:
     cores: int
     crowded: float = 1.0
     """What a core does while all of them are busy, of what it does alone."""
+    others_cores: float = 0.0
+    """What other programs take of the machine."""
     seconds: float = 2.0
     warm_up_s: float = 0.1
 
@@ -82,6 +84,18 @@ class Machine:
                     yield self.env.timeout(step_ms / speed)
                 left_ms -= step_ms
 
+    def take(self, cores: float) -> Process:
+        """Others, who use so many cores on average, a slice at a time."""
+        taken_ms = 0.0
+        while True:
+            if taken_ms < cores * self.env.now:
+                with self._cores.request() as core:
+                    yield core
+                    yield self.env.timeout(SLICE_MS)
+                taken_ms += SLICE_MS
+            else:
+                yield self.env.timeout(1)
+
 
 @dataclass(frozen=True)
 class Stations:
@@ -106,6 +120,8 @@ class Stations:
 
 def simulate(scene: Scene, work: Work) -> Outcome:
     machine, outcome = Machine(scene), Outcome(scene.seconds)
+    for _ in range(scene.cores):
+        machine.env.process(machine.take(scene.others_cores / scene.cores))
     generator, backend = machine.process(), machine.process()
     for number in range(scene.workers):
         stations = Stations(generator, machine.process(), machine.process(), backend)

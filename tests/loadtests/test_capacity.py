@@ -136,6 +136,12 @@ def test_cores_are_shared_with_the_generator_and_the_backend() -> None:
     assert rate(outcome) == pytest.approx(2 / 0.8e-3, rel=0.05)
 
 
+def test_what_others_take_of_the_machine_is_not_ours() -> None:
+    work = Work(generator_ms=0, worker_ms=0.5, backend_ms=0)
+    outcome = simulate(Scene(workers=2, users=32, cores=2, others_cores=0.5, seconds=4), work)
+    assert rate(outcome) == pytest.approx(1.5 / 0.5e-3, rel=0.05)
+
+
 def test_lanes_of_two_workers_run_beside_each_other_as_fast_as_the_cores_do() -> None:
     work = Work(generator_ms=0, worker_ms=0, backend_ms=0, lane_ms=20)
     one = rate(simulate(Scene(workers=1, users=4, cores=2, crowded=0.9, seconds=10), work))

@@ -38,16 +38,9 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
     finally:
         logs = swarm.run("docker", "service", "logs", "--tail", "50", f"{swarm.project}_api", check=False)
         sys.stdout.write(logs.stdout + logs.stderr)
-        swarm.run("docker", "stack", "rm", swarm.project, check=False)
-        eventually(lambda: not containers(swarm), within_s=90)
+        swarm.run("docker", "swarm", "leave", "--force")  # and all that ran in it is gone
         volumes = swarm.run("docker", "volume", "ls", "--quiet", "--filter", f"name={swarm.project}_").stdout.split()
-        swarm.run("docker", "volume", "rm", *volumes, check=False)
-        swarm.run("docker", "swarm", "leave", "--force")
-
-
-def containers(swarm: Stack) -> str:
-    label = f"label=com.docker.stack.namespace={swarm.project}"
-    return swarm.run("docker", "ps", "--all", "--quiet", "--filter", label).stdout
+        swarm.run("docker", "volume", "rm", "--force", *volumes, check=False)
 
 
 def answers(swarm: Stack) -> bool:
