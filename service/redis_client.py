@@ -41,7 +41,12 @@ def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) 
     options |= {"max_connections": connections, "timeout": timeout_s}
     if place.kind == "server":
         return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
-    asking = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "password": place.sentinel_password}
+    asking = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "password": place.sentinel_password,
+        "retry": Retry(NoBackoff(), 0),  # by default it would ask one that is away for seconds
+    }
     sentinel = Sentinel(place.nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     return Redis.from_pool(_SentinelPool(place.service, sentinel, **options))  # type: ignore[no-untyped-call]
 

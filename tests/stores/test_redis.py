@@ -114,6 +114,9 @@ async def test_fail_over_by_a_sentinel_keeps_the_clicks(
 ) -> None:
     service = start_service(workers=2, REDIS_URL=watched.url)
     await assert_clicks_are_kept(Visitors(service.port, codes, visits=10**9), watched.primary, watched.replica, pg)
+    watched.sentinel.kill()
+    watched.replica.kill()
+    assert await asyncio.to_thread(service.stop, within_s=8) == 0  # nobody who could tell holds it up
 
 
 async def leads(server: Valkey) -> bool:
