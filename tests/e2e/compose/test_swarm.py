@@ -39,8 +39,14 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
         logs = swarm.run("docker", "service", "logs", "--tail", "50", f"{swarm.project}_api", check=False)
         sys.stdout.write(logs.stdout + logs.stderr)
         swarm.run("docker", "swarm", "leave", "--force")  # and all that ran in it is gone
-        volumes = swarm.run("docker", "volume", "ls", "--quiet", "--filter", f"name={swarm.project}_").stdout.split()
-        swarm.run("docker", "volume", "rm", "--force", *volumes, check=False)
+        eventually(lambda: not remove_volumes(swarm), within_s=60)
+
+
+def remove_volumes(swarm: Stack) -> list[str]:
+    """What is left of them: a container that is still on its way out holds its own."""
+    listed = ("docker", "volume", "ls", "--quiet", "--filter", f"name={swarm.project}_")
+    swarm.run("docker", "volume", "rm", *swarm.run(*listed).stdout.split(), check=False)
+    return swarm.run(*listed).stdout.split()
 
 
 def answers(swarm: Stack) -> bool:
