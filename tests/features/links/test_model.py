@@ -70,9 +70,18 @@ class Api(RuleBasedStateMachine):
     def full(self, code: str) -> str:
         return code if code in self.links else self.prefix + code
 
+    def send(self, method: str, path: str, **options: object) -> httpx.Response:
+        """On a machine that is short of CPU a backend may be late; what was answered 503 has not been done."""
+        patience_s = time.monotonic() + 10
+        while True:
+            answer = self.client.request(method, path, **options)  # type: ignore[arg-type]
+            if answer.status_code != 503 or time.monotonic() > patience_s:
+                return answer
+            time.sleep(0.2)
+
     def ask(self, method: str, path: str, *, key: bool = False, **options: object) -> httpx.Response:
         headers = {"X-API-Key": KEY} if key else {}
-        answer = self.client.request(method, path, headers=headers, **options)  # type: ignore[arg-type]
+        answer = self.send(method, path, headers=headers, **options)
         assert answer.status_code < 500, answer.text
         if answer.is_error:
             assert answer.headers["content-type"] == "application/problem+json"
@@ -138,7 +147,7 @@ class Api(RuleBasedStateMachine):
 
     def follow_once(self, code: str, method: str) -> None:
         link, before = self.links.get(code), datetime.now(UTC)
-        answer = self.client.request(method, f"/r/{code}")
+        answer = self.send(method, f"/r/{code}")
         if link is None:
             assert answer.status_code == 404
         elif answer.status_code == 307:
@@ -220,7 +229,7 @@ class Api(RuleBasedStateMachine):
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(120 * TIMES)
+@pytest.mark.timeout(300 * TIMES)
 def test_service_and_model_say_the_same(start_service: StartService) -> None:
     service = start_service(workers=2, API_KEYS=f"fuzz:{KEY}", CPU_LANE_QUEUE=100)
     # A connection for each request, so that every worker is asked and none is waited for that is gone.
@@ -229,7 +238,7 @@ def test_service_and_model_say_the_same(start_service: StartService) -> None:
         run_state_machine_as_test(
             Api,
             settings=hypothesis_settings(
-                max_examples=20 * TIMES,
+                max_examples=12 * TIMES,
                 stateful_step_count=40,
                 deadline=None,
                 phases=[Phase.generate],  # the service keeps what was done, so that a shorter way is another way

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartService
+from tests.length import TIMES
 
 # A schema cannot say "in the future": a time that has passed fits it, and is refused.
 CONFIG = """
@@ -14,19 +17,24 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 409, 422]
 """
 
 
-def test_links_answer_within_their_schema(start_service: StartService, tmp_path: Path) -> None:
+@pytest.mark.fuzz
+@pytest.mark.timeout(120 * TIMES)
+def test_links_answer_within_their_schema(
+    start_service: StartService, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     service = start_service(workers=2, CPU_LANE_QUEUE=200, API_KEYS="tester:secret")
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
     command = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={config}", "run"]
-    options = ["--include-tag=links", "--max-examples=60", "--header=Authorization: Bearer secret"]
+    options = ["--include-tag=links", f"--max-examples={60 * TIMES}", "--header=Authorization: Bearer secret"]
+    options.append(f"--seed={pytestconfig.option.hypothesis_seed}")
     done = subprocess.run(
         [*command, f"{service.url}/openapi.json", *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=110 * TIMES,
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "6 selected" in done.stdout
