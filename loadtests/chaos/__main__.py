@@ -1,7 +1,9 @@
 """`python -m loadtests.chaos`: the options, the faults in order, the table and the files, the exit status."""
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import uvloop
@@ -10,7 +12,8 @@ from rich.console import Console
 from loadtests.chaos.drill import Verdict, drill
 from loadtests.chaos.faults import FAULTS, Fault, run_out_of_memory
 from loadtests.chaos.memory import own_group
-from loadtests.chaos.report import print_table, write
+from loadtests.chaos.report import print_lines, print_table, write
+from loadtests.chaos.soak import soak
 from loadtests.chaos.stage import stage
 from loadtests.chaos.traffic import Traffic
 from loadtests.prove.bench import raise_file_limit
@@ -22,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     raise_file_limit()
     try:
+        if given.soak:
+            return uvloop.run(_soak(given, console))
         verdicts = uvloop.run(_strike(given, console))
     except LocalError as reason:
         sys.exit(f"chaos: {reason}")
@@ -42,6 +47,14 @@ async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
     return verdicts
 
 
+async def _soak(given: argparse.Namespace, console: Console) -> int:
+    async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
+        tally, lines = await soak(built, traffic, given.soak)
+    print_lines(tally, lines, given.soak, console)
+    (given.out / "soak.json").write_text(json.dumps([asdict(line) for line in lines], indent=2))
+    return int(tally.sent != tally.outcomes["answered"] or not all(line.flat for line in lines))
+
+
 def _chosen(given: argparse.Namespace) -> list[Fault]:
     if given.only:
         return [fault for fault in FAULTS if fault.name in given.only]
@@ -57,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="the faults that take little time, in about a minute")
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help=f"of: {'; '.join(names)}")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults: is what the workers hold flat?")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of chaos.json and chaos.md (reports)")
     return parser
 

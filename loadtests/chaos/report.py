@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.drill import Verdict
+from loadtests.chaos.soak import Line
+from loadtests.chaos.traffic import Tally
 
 COLUMNS = (
     "fault", "sent", "answered", "refused", "not reached", "cut, asked again", "lost", "clicks expected", "counted",
@@ -34,6 +36,15 @@ def print_table(verdicts: Sequence[Verdict], console: Console) -> None:
     for verdict in verdicts:
         for broken in verdict.broken:
             console.print(f"[bold red]{verdict.fault}[/]: {broken}", highlight=False)
+
+
+def print_lines(tally: Tally, lines: Sequence[Line], minutes: float, console: Console) -> None:
+    console.print(f"{tally.sent:,} requests in {minutes:g} minutes: {dict(tally.outcomes)} {dict(tally.wrong) or ''}")
+    table = Table("of all workers", "first", "last", "an hour", "", box=None)
+    for line in lines:
+        verdict = "[green]flat[/]" if line.flat else "[bold red]grows[/]"
+        table.add_row(line.quantity, f"{line.first:.1f}", f"{line.last:.1f}", f"{line.per_hour:+.1f}", verdict)
+    console.print(table)
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:

@@ -3,6 +3,7 @@
 It reads attributes of others and changes none.
 """
 
+import asyncio
 import os
 import platform
 import threading
@@ -32,6 +33,7 @@ REFUSED = counter("http_requests_refused", "Answers the server gave for the appl
 
 LAG = histogram("event_loop_lag_seconds", "How much later than due the loop turned.", buckets=BUCKETS_S)
 STALL = gauge("event_loop_stall_seconds", "How long the loop has been due to turn.")
+TASKS = gauge("event_loop_tasks", "Tasks of the loop; each request has one.")
 BLOCKED = counter("event_loop_blocked", "Times the loop was blocked, by why.", ["cause"])
 
 LANE = gauge("cpu_lane_jobs", "Jobs of the CPU lane now.", ["state"])
@@ -58,6 +60,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def __enter__(self) -> None:
+        self._event_loop = asyncio.get_running_loop()
         STARTS.inc()
         BUILD.labels(__version__, platform.python_version()).set(1)
         for name, entry in self.resources.plan.as_json().items():
@@ -99,6 +102,7 @@ class Publisher:
 
     def _loop(self) -> None:
         watch, lane = self.resources.loop_watch, self.resources.lane
+        TASKS.set(len(asyncio.all_tasks(self._event_loop)))
         STALL.set(max(0.0, time.perf_counter() - watch.watchdog.due_s))
         tell_histogram(LAG, watch.lag_buckets, watch.lag_sum_s)
         for cause, total in dict(watch.watchdog.incidents_total).items():
