@@ -27,6 +27,9 @@ CHUNK_OVERHEAD = 6
 ALWAYS_ANSWERED = {"/livez", "/readyz", "/metrics", "/workers"}
 """However many requests are in flight: a proxy that hears nothing takes a busy worker for a dead one."""
 
+NOT_PLAIN = (b"\ncontent-length:", b"\ntransfer-encoding:", b"\nconnection:", b"\nupgrade:", b"\nexpect:")
+"""Headers that say more than what is asked for: a body follows, or what becomes of the connection."""
+
 _NOWHERE: Any = deque(maxlen=0)
 """Where trailers go. They are not headers, and would have no end."""
 
@@ -89,6 +92,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
+        if len(self.tasks) >= self._most and self._turn_away_unread(data):
+            return
         self._unset_keepalive_if_required()
         if self._deaf:
             return
@@ -160,9 +165,31 @@ class Protocol(HttpToolsProtocol):
         """Without a task and without the application: what cannot be served must not take the time of what can."""
         if cycle.disconnected or self._deaf:
             return
+        self._finish(cycle, *self._crowded())
+
+    def _turn_away_unread(self, data: bytes) -> bool:
+        """Whether this was one whole GET of the plainest kind, which is refused without being parsed: at five times what a
+        worker can do, there are four of these for each request that it serves.
+        """
+        busy = self._active is not None or self.headers is not _NOWHERE or self._in_body or self._deaf
+        if busy or lifecycle.leaving or not (data.startswith(b"GET /") and data.find(b"\r\n\r\n") == len(data) - 4):
+            return False
+        lines = data.lower()
+        path = lines[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0]
+        if path.decode("latin-1") in ALWAYS_ANSWERED or any(name in lines for name in NOT_PLAIN):
+            return False
+        self._disarm()
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        head, body = self._crowded()
+        date = b"".join([b"%s: %s\r\n" % header for header in self.server_state.default_headers])
+        self.transport.write(b"".join([head, date, b"\r\n", body]))
+        return True
+
+    def _crowded(self) -> tuple[bytes, bytes]:
         lifecycle.refused[503] += 1
         announcer.turned_away(self._most)
-        self._finish(cycle, *crowded(self._most))
+        return crowded(self._most)
 
     async def _answer_whole(self, message: Any) -> None:
         """What takes `send` two messages, and 5 µs more."""

@@ -9,10 +9,12 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from loadtests.bench.deployment import backends, deployment
 from loadtests.chaos.drill import Verdict, drill
 from loadtests.chaos.faults import FAULTS, Fault, run_out_of_memory
 from loadtests.chaos.memory import own_group
-from loadtests.chaos.report import print_lines, print_table, write
+from loadtests.chaos.overload import climb
+from loadtests.chaos.report import print_lines, print_table, print_waves, write
 from loadtests.chaos.soak import soak
 from loadtests.chaos.stage import stage
 from loadtests.chaos.traffic import Traffic
@@ -25,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     raise_file_limit()
     try:
+        if given.overload:
+            return overload(console)
         if given.soak:
             return uvloop.run(_soak(given, console))
         verdicts = uvloop.run(_strike(given, console))
@@ -47,11 +51,19 @@ async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
     return verdicts
 
 
+def overload(console: Console) -> int:
+    """Of one worker; the generator has the other core. A machine that is busy says nothing here, so there is no verdict."""
+    with backends() as servers, deployment("ours", servers, MAX_IN_FLIGHT="100") as server:
+        for path in (f"/links/{server.codes[0]}", f"/r/{server.codes[0]}", f"/links/{server.codes[0]}/qr?scale=10"):
+            print_waves(path, list(climb(server.url, path, server.cpu_s)), console)
+    return 0
+
+
 async def _soak(given: argparse.Namespace, console: Console) -> int:
     async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
-        tally, lines = await soak(built, traffic, given.soak)
+        tally, lines, samples = await soak(built, traffic, given.soak)
     print_lines(tally, lines, given.soak, console)
-    (given.out / "soak.json").write_text(json.dumps([asdict(line) for line in lines], indent=2))
+    (given.out / "soak.json").write_text(json.dumps({"lines": [asdict(line) for line in lines], "samples": samples}))
     return int(tally.sent != tally.outcomes["answered"] or not all(line.flat for line in lines))
 
 
@@ -71,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help=f"of: {'; '.join(names)}")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults: is what the workers hold flat?")
+    parser.add_argument(
+        "--overload", action="store_true", help="no faults: five times as many requests as it can answer"
+    )
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of chaos.json and chaos.md (reports)")
     return parser
 

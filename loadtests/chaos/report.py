@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.drill import Verdict
+from loadtests.chaos.overload import Wave, p99_ms
 from loadtests.chaos.soak import Line
 from loadtests.chaos.traffic import Tally
 
@@ -44,6 +45,17 @@ def print_lines(tally: Tally, lines: Sequence[Line], minutes: float, console: Co
     for line in lines:
         verdict = "[green]flat[/]" if line.flat else "[bold red]grows[/]"
         table.add_row(line.quantity, f"{line.first:.1f}", f"{line.last:.1f}", f"{line.per_hour:+.1f}", verdict)
+    console.print(table)
+
+
+def print_waves(path: str, waves: Sequence[Wave], console: Console) -> None:
+    columns = ("a second of", path, "answered", "for a CPU second", "p99 ms", "refused", "p99 ms", "p99 ms of /livez")
+    table = Table(*columns, box=None)
+    for wave in waves:
+        each = len(wave.good_s) / max(wave.cpu_s, 0.01)
+        refused = len(wave.refused_s) / wave.seconds
+        numbers = [wave.rate, wave.goodput, each, p99_ms(wave.good_s), refused, p99_ms(wave.refused_s)]
+        table.add_row("", *(f"{number:,.0f}" for number in [*numbers, p99_ms(wave.health_s)]))
     console.print(table)
 
 

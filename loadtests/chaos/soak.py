@@ -41,7 +41,8 @@ class Line:
     flat: bool
 
 
-async def soak(stage: Stage, traffic: Traffic, minutes: float) -> tuple[Tally, list[Line]]:
+async def soak(stage: Stage, traffic: Traffic, minutes: float) -> tuple[Tally, list[Line], list[dict[str, float]]]:
+    """What visitors were answered, the lines, and the samples behind them."""
     tally, until = traffic.begin(), time.monotonic() + 60 * minutes
     traffic.asking.set()
     rude = asyncio.create_task(_be_rude(stage))
@@ -52,7 +53,7 @@ async def soak(stage: Stage, traffic: Traffic, minutes: float) -> tuple[Tally, l
     rude.cancel()
     await asyncio.gather(rude, return_exceptions=True)
     traffic.asking.clear()
-    return tally, lines(samples[int(len(samples) * WARM_SHARE) :])
+    return tally, lines(samples[int(len(samples) * WARM_SHARE) :]), samples
 
 
 def lines(samples: Sequence[dict[str, float]]) -> list[Line]:

@@ -1,6 +1,6 @@
 """Visitors who follow, read, make and draw links at a steady pace, and note what became of each request.
 
-A 503 with `Retry-After` is an honest refusal. Who is cut off without an answer asks once more, as browsers do.
+A 503 with `Retry-After` is an honest refusal. Who is cut off without an answer asks again, as browsers do.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Literal
 from loadtests.bench.client import Answer, Connection, get, post_link
 
 Outcome = Literal["answered", "refused", "unreachable", "cut", "lost", "wrong"]
-"""`cut` had no answer at first and one when asked again; `lost` had none then either; `unreachable` found nobody to ask."""
+"""`cut` had no answer at first and one when asked again; `lost` had none all the same; `unreachable` found nobody to ask."""
 
 PATIENCE_S = 12.0
 KEPT, FRESH = 16, 8
@@ -110,8 +110,9 @@ class Traffic:
                 if connection is not None:
                     connection.close()
                 connection = None
-                if cut or isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError):
                     break
+                await asyncio.sleep(PACE_S if cut else 0)
                 cut, tally.failed_at = True, time.monotonic()
                 tally.doubtful += kind.name == "follow"
                 continue

@@ -56,6 +56,17 @@ def test_health_is_answered_however_full_it_is(gunicorn: Gunicorn, crowd: list[s
     assert statuses(exchange(gunicorn.port, NEXT + LIVEZ + LAST)) == [503, 200, 503]
 
 
+def test_what_is_more_than_a_plain_get_is_read_before_it_is_turned_away(
+    gunicorn: Gunicorn, crowd: list[socket.socket]
+) -> None:
+    """Or the body of one would be taken for the next request."""
+    hidden = NEXT.replace(b"GET / ", b"GET /livez ")
+    with_body = NEXT[:-2] + b"content-Length: %d\r\n\r\n" % len(hidden)
+    assert statuses(exchange(gunicorn.port, NEXT, with_body, hidden, LIVEZ, LAST, pause_s=0.05)) == [503, 503, 200, 503]
+    assert statuses(exchange(gunicorn.port, NEXT[:20], NEXT[20:], NEXT, LAST, pause_s=0.05)) == [503] * 3
+    assert statuses(exchange(gunicorn.port, NEXT, b"GET /\x00 HTTP/1.1\r\n\r\n" + LAST, pause_s=0.05))[0] == 503
+
+
 def test_the_connection_is_kept_and_what_comes_with_a_body_is_read_past(
     gunicorn: Gunicorn, crowd: list[socket.socket]
 ) -> None:
