@@ -54,7 +54,7 @@ async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
 def overload(console: Console) -> int:
     """Of one worker; the generator has the other core. A machine that is busy says nothing here, so there is no verdict."""
     with backends() as servers, deployment("ours", servers, MAX_IN_FLIGHT="100") as server:
-        for path in (f"/links/{server.codes[0]}", f"/r/{server.codes[0]}", f"/links/{server.codes[0]}/qr?scale=10"):
+        for path in (f"/links/{server.codes[0]}", f"/r/{server.codes[0]}"):
             print_waves(path, list(climb(server.url, path, server.cpu_s)), console)
     return 0
 

@@ -11,6 +11,7 @@ import pytest
 
 from loadtests.chaos import drill, traffic
 from loadtests.chaos.faults import FAULTS, Fault
+from loadtests.chaos.soak import TOLERATED, lines
 from loadtests.chaos.stage import Stage, stage
 from loadtests.chaos.traffic import Traffic
 from tests.loadtests.conftest import ROOT
@@ -31,6 +32,16 @@ def test_nothing_is_lost_and_every_click_is_counted_whatever_fails(tmp_path: Pat
         assert fault["answered"] > 100
         assert (fault["lost"], fault["wrong"], fault["broken"]) == (0, {}, [])
     assert "| SIGTERM, and a new start |" in (tmp_path / "chaos.md").read_text()
+
+
+def test_the_page_tells_of_every_fault() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert [fault.name for fault in FAULTS if f"| {fault.name} |" not in page] == []
+
+
+def test_what_grows_is_told_from_what_is_flat() -> None:
+    samples = [dict.fromkeys(TOLERATED, 100.0) | {"files": 100.0 + tick, "at": float(tick)} for tick in range(50)]
+    assert [line.quantity for line in lines(samples) if not line.flat] == ["files"]
 
 
 def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
