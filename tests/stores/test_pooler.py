@@ -83,6 +83,7 @@ def test_migrations_go_around_it(run: Run, code: Path, start_pooler: StartPooler
     assert run("migrate", "--check", code=code, DATABASE_URL=pooled).returncode == 0
 
 
+@pytest.mark.drives("links")
 @pytest.mark.anyio
 async def test_wait_for_a_connection_to_postgres_ends_within_a_second(
     start_service: StartService, start_pooler: StartPooler, database_url: str
