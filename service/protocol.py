@@ -30,8 +30,22 @@ ALWAYS_ANSWERED = {"/livez", "/readyz", "/metrics", "/workers"}
 NOT_PLAIN = (b"\ncontent-length:", b"\ntransfer-encoding:", b"\nconnection:", b"\nupgrade:", b"\nexpect:")
 """Headers that say more than what is asked for: a body follows, or what becomes of the connection."""
 
-_NOWHERE: Any = deque(maxlen=0)
-"""Where trailers go. They are not headers, and would have no end."""
+MAX_TRAILERS = 100
+"""In one read. A million of them, which a body of 1 MiB has the bytes for, held the loop for a second and more."""
+
+
+class _Nowhere(deque[object]):
+    """Where trailers go. They are not headers, and would have no end."""
+
+    left = MAX_TRAILERS
+
+    def append(self, _: object) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Refused(431, f"A request may have {MAX_TRAILERS} trailers at most.")
+
+
+_NOWHERE: Any = _Nowhere(maxlen=0)
 
 
 class _Outlet:
@@ -98,6 +112,7 @@ class Protocol(HttpToolsProtocol):
         if self._deaf:
             return
         self._chunk_bytes = len(data)
+        _NOWHERE.left = MAX_TRAILERS
         try:
             self._feed(data)
             halfway = self._in_body or self.headers is not _NOWHERE

@@ -58,7 +58,7 @@ TOO_LARGE = {
     "header in one read": (b"GET / HTTP/1.1\r\nHost: a\r\nA: %s\r\n\r\n" % (b"a" * 40_000), 431),
     "headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200_000 + b"\r\n", 431),
     "chunks": (CHUNKED + b"1\r\na\r\n" * 2_000_000, 413),
-    "trailers": (CHUNKED + b"0\r\n" + b"A: b\r\n" * 2_000_000, 413),
+    "trailers": (CHUNKED + b"0\r\n" + b"A: b\r\n" * 2_000_000, 431),
 }
 
 
