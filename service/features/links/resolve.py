@@ -1,4 +1,4 @@
-"""From a code to where it leads, or to its link: many waiters to one call. Counts nothing."""
+"""From a code to where it leads, or to its link, and back into the cache: many waiters to one call. Counts nothing."""
 
 import contextlib
 import re
@@ -7,7 +7,7 @@ from functools import partial
 
 from service.cache import Cache
 from service.coalesce import Coalescer
-from service.errors import CacheUnavailable
+from service.errors import CacheUnavailable, Unavailable
 from service.features.links import metrics
 from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound
@@ -27,6 +27,7 @@ class Resolver:
         self._cached = Coalescer(self._read_cache)
         self._stored = Coalescer(self._read_store, join_in_flight=True)
         self._links = Coalescer(partial(read_links, pg), max_calls=2)
+        self._made = Coalescer(self._fill_cache)
 
     async def resolve(self, code: str) -> Target:
         """Without Redis from Postgres, and what Redis holds also without Postgres.
@@ -65,6 +66,17 @@ class Resolver:
         if link is None:
             raise LinkNotFound(f"No link has the code {code!r}.")
         return link
+
+    async def announce(self, link: Link) -> None:
+        """It has just been made, and Redis may hold that its code is unknown; if Redis is away, for some seconds more."""
+        began_s = time.perf_counter()
+        with contextlib.suppress(Unavailable):
+            await self._made.get((link.code, Target.of(link)))
+        note("redis", began_s, span="redis fill")
+
+    async def _fill_cache(self, made: list[tuple[str, Target]]) -> dict[tuple[str, Target], None]:
+        await fill_targets(self.cache, dict(made))
+        return {}
 
     async def _read_cache(self, codes: list[str]) -> dict[str, Target]:
         found = await read_targets(self.cache, codes)

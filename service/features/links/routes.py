@@ -1,6 +1,5 @@
 """Links as HTTP. No SQL and no Redis."""
 
-import contextlib
 from functools import partial
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from service.errors import (
     documented,
 )
 from service.features.links import qr, store
-from service.features.links.cache import Target, bury_target, fill_targets
+from service.features.links.cache import bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
 from service.features.links.lifespan import State, lifespan
 from service.features.links.resolve import Resolver
@@ -48,10 +47,9 @@ Base = Annotated[str, Depends(get_base)]
 CodeInPath = Annotated[Code, Path(description="The code of a link.")]
 
 
-async def accept_link(new: NewLink, base: Base, request: Request) -> NewLink:
-    if any(leads_under(new.url, f"{own}r/") for own in (base, str(request.base_url))):
+def refuse_own(url: str, *, bases: set[str]) -> None:
+    if any(leads_under(url, f"{base}r/") for base in bases):
         raise UrlLeadsBack("A short link may not lead to another one.")
-    return new
 
 
 @router.post(
@@ -72,13 +70,12 @@ async def accept_link(new: NewLink, base: Base, request: Request) -> NewLink:
         ),
     },
 )
-async def create_link(
-    new: Annotated[NewLink, Depends(accept_link)], pg: Pg, cache: Cache, base: Base, response: Response
-) -> ShortLink:
+async def create_link(new: NewLink, pg: Pg, base: Base, request: Request, response: Response) -> ShortLink:
     """Make a short link. It leads to exactly the URL that was sent."""
+    refuse_own(new.url, bases={base, str(request.base_url)})
     link = await store.insert_link(pg, url=new.url, code=new.code, expires_at=new.expires_at)
-    with contextlib.suppress(CacheUnavailable):  # it may hold that the code is unknown, for some seconds more
-        await fill_targets(cache, {link.code: Target.of(link)})
+    resolver: Resolver = request.state.resolver
+    await resolver.announce(link)
     response.headers["Location"] = f"{base}links/{link.code}"
     return ShortLink.of(link, base=base)
 

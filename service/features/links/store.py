@@ -10,6 +10,7 @@ from functools import partial
 from service.features.links.errors import CodeTaken
 from service.resources import ANSWER_WITHIN_S, Pool, Replica, acquire
 
+ALPHABET = string.ascii_letters + string.digits
 CODE_LENGTH = 7
 """62**7 is 3.5e12: a random code is hard to guess, and with a billion links still free 2,999 times in 3,000."""
 MAX_ATTEMPTS = 10
@@ -43,7 +44,11 @@ class Link:
 
 
 def random_code(length: int) -> str:
-    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
+    number, code = secrets.randbelow(len(ALPHABET) ** length), ""  # once: each call of the system takes 1.5 µs
+    for _ in range(length):
+        number, place = divmod(number, len(ALPHABET))
+        code += ALPHABET[place]
+    return code
 
 
 async def insert_link(

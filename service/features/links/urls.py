@@ -53,7 +53,7 @@ def leads_under(url: str, base: str) -> bool:
     path = posixpath.normpath(f"/{unquote(target.path).lstrip('/')}")  # as a browser and our server will read it
     with suppress(ValueError):  # a base from a Host header may be nonsense, under which nothing leads
         own = urlsplit(base)
-        return _split_authority(target) == _split_authority(own) and path.startswith(unquote(own.path))
+        return path.startswith(unquote(own.path)) and _split_authority(target) == _split_authority(own)
     return False
 
 
