@@ -37,13 +37,12 @@ with_key = [Depends(require_key)]
 limited = [Depends(limit_address)]
 
 
-async def get_base(request: Request) -> str:
+def base_of(request: Request) -> str:
     """Where short links begin: `PUBLIC_URL`, or what the client called us. Ends with a slash."""
-    settings = resources_of(request.app).settings  # as a dependency it would be three to solve: a tenth of a read
+    settings = resources_of(request.app).settings
     return f"{str(settings.public_url or request.base_url).rstrip('/')}/"
 
 
-Base = Annotated[str, Depends(get_base)]
 CodeInPath = Annotated[Code, Path(description="The code of a link.")]
 
 
@@ -70,8 +69,9 @@ def refuse_own(url: str, *, bases: set[str]) -> None:
         ),
     },
 )
-async def create_link(new: NewLink, pg: Pg, base: Base, request: Request, response: Response) -> ShortLink:
+async def create_link(new: NewLink, pg: Pg, request: Request, response: Response) -> ShortLink:
     """Make a short link. It leads to exactly the URL that was sent."""
+    base = base_of(request)
     refuse_own(new.url, bases={base, str(request.base_url)})
     link = await store.insert_link(pg, url=new.url, code=new.code, expires_at=new.expires_at)
     resolver: Resolver = request.state.resolver
@@ -87,13 +87,13 @@ async def create_link(new: NewLink, pg: Pg, base: Base, request: Request, respon
 )
 async def list_links(
     pg: Pg,
-    base: Base,
+    request: Request,
     after: Annotated[int | None, Query(ge=1, le=MAX_ID, description="The `next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> LinkPage:
     """List links, the newest first. Links that are made meanwhile neither move nor repeat others."""
     links = await store.read_page(pg, after=after, limit=limit + 1)
-    page = links[:limit]
+    page, base = links[:limit], base_of(request)
     return LinkPage(items=[ShortLink.of(link, base=base) for link in page], next=page[-1].id if links[limit:] else None)
 
 
@@ -102,10 +102,10 @@ async def list_links(
     dependencies=limited,
     responses=documented(LinkNotFound, InvalidRequest, TooManyRequests, DatabaseUnavailable),
 )
-async def read_link(code: CodeInPath, base: Base, request: Request) -> ShortLink:
+async def read_link(code: CodeInPath, request: Request) -> ShortLink:
     """Read a link and its clicks, also when it has expired."""
     resolver: Resolver = request.state.resolver
-    return ShortLink.of(await resolver.read(code), base=base)
+    return ShortLink.of(await resolver.read(code), base=base_of(request))
 
 
 @router.delete(
@@ -154,13 +154,12 @@ router.add_api_route(
 async def order_drawing(
     code: CodeInPath,
     query: Annotated[DrawingQuery, Query()],
-    base: Base,
     request: Request,
     if_none_match: Annotated[str, Header()] = "",
 ) -> qr.Drawing:
     """What to draw, unless the client has it already."""
     await request.state.resolver.resolve(code)
-    drawing = qr.Drawing(text=f"{base}r/{code}", **query.model_dump())
+    drawing = qr.Drawing(text=f"{base_of(request)}r/{code}", **query.model_dump())
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     if known & {drawing.etag, "*"}:
         raise HTTPException(304, headers=_caching(drawing))
