@@ -51,8 +51,12 @@ class Line:
         self.busy = False
 
     async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
-        (values,) = await self.exchange(pack_command(("MGET", *keys)), answers=1)  # type: ignore[arg-type]
+        (values,) = await self.run_all([("MGET", *keys)])
         return values  # type: ignore[no-any-return]
+
+    async def run_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """They may be sent twice, as the client's may, if the connection was closed."""
+        return await self.exchange(b"".join(map(pack_command, commands)), answers=len(commands))
 
     async def exchange(self, commands: bytes, *, answers: int) -> list[Any]:
         """After a failure, a cancellation too, redis-py closes it: an answer that nobody waited for is never the next's."""
@@ -200,10 +204,12 @@ class Cache:
         return list(slots.values())
 
     async def run_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """In one round trip to each server that has to do with them.
+        """In one round trip to each server that has to do with them; by the line, as `mget`, where there is one server.
 
         Raises:
             CacheUnavailable: as `run`.
         """
-
+        line = self.line
+        if isinstance(line, Line) and not line.busy:
+            return await self.run(lambda _: line.run_all(commands))
         return await self.run(lambda redis: run_all(redis, commands))
