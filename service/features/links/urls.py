@@ -50,11 +50,29 @@ def to_location(url: str) -> bytes:
 def leads_under(url: str, base: str) -> bool:
     """Whether `url` is an address below `base`, however its host, its port and its scheme are written."""
     target = urlsplit(url)
-    path = posixpath.normpath(f"/{unquote(target.path).lstrip('/')}")  # as a browser and our server will read it
     with suppress(ValueError):  # a base from a Host header may be nonsense, under which nothing leads
         own = urlsplit(base)
-        return path.startswith(unquote(own.path)) and _split_authority(target) == _split_authority(own)
+        # A browser takes out the dots before it decodes, a proxy perhaps after it.
+        paths = (_plain(path) for path in (target.path, _without_dots(target.path)))
+        below = any(path.startswith(unquote(own.path)) for path in paths)
+        return below and _split_authority(target) == _split_authority(own)
     return False
+
+
+def _plain(path: str) -> str:
+    return posixpath.normpath(f"/{unquote(path).lstrip('/')}")
+
+
+def _without_dots(path: str) -> str:
+    """As browsers do it: `%2e` is a dot, `%2f` no slash, and between two slashes is a segment, which `..` takes back."""
+    segments: list[str] = []
+    for segment in path.split("/")[1:]:
+        dots = segment.lower().replace("%2e", ".")
+        if dots == "..":
+            del segments[-1:]
+        elif dots != ".":
+            segments.append(segment)
+    return "/".join(segments)
 
 
 def _to_ascii(netloc: str) -> str:
