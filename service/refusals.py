@@ -27,7 +27,8 @@ log = structlog.get_logger("service.refusals")
 
 TELL_EVERY_S = 1.0
 
-_IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*").fullmatch
+_IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]{0,260}").fullmatch
+"""A name of 253, a dot and a port. Answers repeat it, and a QR code has no room for much more than 1,000."""
 
 
 class Refused(Exception):

@@ -30,6 +30,7 @@ NOT_HTTP = {
     "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
     "path in host": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     "user in host": (b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+    "host longer than a name": (b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % (b"a" * 261), 400),
     "length and coding": (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "two lengths": (POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
     "negative length": (POST + b"Content-Length: -1\r\n\r\n", 400),
