@@ -102,6 +102,13 @@ async def test_a_body_that_is_no_link_is_refused(client: httpx.AsyncClient, body
     assert problem(response)[0] in {400, 422}
 
 
+async def test_unknown_names_are_told_unless_there_are_many(client: httpx.AsyncClient) -> None:
+    for names, told in ((5, 5), (90_000, 1)):
+        response = await client.post("/links", json={"url": URL} | {f"x{number}": 1 for number in range(names)})
+        assert problem(response) == (422, "urn:problem:invalid-request")
+        assert len(response.json()["errors"]) == told
+
+
 @pytest.mark.parametrize(
     "own", ["http://short.example/r/abcd", "HTTPS://SHORT.example:443/r/x", "http://s.example/go/r/1"]
 )
