@@ -33,6 +33,7 @@ DRAIN_MARGIN_S = 2.0
 
 
 NO_KEY = hashlib.sha256().digest()
+MOST_A_SECOND = 100_000
 PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -76,7 +77,12 @@ class Rate(NamedTuple):
         match = re.fullmatch(r"([1-9][0-9]{0,8})/(second|minute|hour|day)", value)
         if match is None:
             raise ValueError("must be a number and a time, as in 300/minute: a second, minute, hour or day")
-        return cls(int(match[1]), PERIODS_S[match[2]])
+        rate = cls(int(match[1]), PERIODS_S[match[2]])
+        if rate.requests > MOST_A_SECOND * rate.period_s:
+            raise ValueError(
+                f"may be {MOST_A_SECOND} requests a second at most, as they are told apart by microseconds"
+            )
+        return rate
 
 
 class Settings(BaseSettings):

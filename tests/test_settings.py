@@ -58,6 +58,7 @@ def test_defaults_are_usable() -> None:
         ("RATE_LIMIT", "0/minute"),
         ("RATE_LIMIT", "60 / minute"),
         ("RATE_LIMIT", "60/fortnight"),
+        ("RATE_LIMIT", "100001/second"),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
         ("PUBLIC_URL", "example.com"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
