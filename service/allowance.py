@@ -8,9 +8,9 @@ import ipaddress
 import time
 
 from service.cache import Cache
+from service.callers import Rate
 from service.errors import CacheUnavailable, TooManyRequests
 from service.metrics import Count, counter
-from service.settings import Rate
 
 # A refused request moves nothing, so that a client that keeps asking is let in again at the same moment.
 TAKE = """

@@ -14,8 +14,8 @@ from service import allowance as allowance_module
 from service.allowance import Allowance, name_address
 from service.breaker import Breaker
 from service.cache import Cache
+from service.callers import Rate
 from service.errors import TooManyRequests
-from service.settings import Rate
 from tests.conftest import StartService
 from tests.ops.test_metrics import total
 from tests.ops.test_ops import eventually

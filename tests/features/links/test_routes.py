@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import AnyHttpUrl
 
-from service.settings import ApiKey
+from service.callers import ApiKey
 from tests.features.links.conftest import OpenClient
 from tests.features.links.test_urls import AS_SENT
 
