@@ -30,6 +30,8 @@ QUEUE_LINES = 10_000
 access_logger = logging.getLogger("service.access")
 access = structlog.get_logger(access_logger.name)
 
+OF_SEVERAL_LINES = {"event", "exception", "stack"}
+
 GATHER_S = 0.02
 """How late a line may be."""
 
@@ -68,8 +70,17 @@ def _renderers(settings: Settings) -> list[Any]:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if settings.log_format == "console":
         colors = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        return [remove, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)]
+        return [remove, _Console(colors=colors, pad_event_to=0)]
     return [remove, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+class _Console(structlog.dev.ConsoleRenderer):
+    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        """A terminal does what control characters say, and a path may hold them."""
+        for key, value in event.items():
+            if isinstance(value, str) and not value.isprintable() and key not in OF_SEVERAL_LINES:
+                event[key] = value.encode("unicode_escape").decode()
+        return super().__call__(logger, name, event)
 
 
 def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

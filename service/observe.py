@@ -27,6 +27,9 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 BY_MACHINES = ("/livez", "/readyz", "/metrics", "/workers")
 """Asked for every few seconds by machines; an error among them is logged like any other."""
 
+PATH_SHOWN = 300
+"""Characters. Of 32 kB, lines would tear one another in the pipe that the workers share, and 10,000 that wait take 300 MB."""
+
 log = structlog.get_logger("service.access")
 
 
@@ -94,7 +97,7 @@ class Observe:
         log_access(
             {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": scope["path"][:PATH_SHOWN],
                 "route": getattr(scope.get("route"), "path", None),
                 "status": status or 499,  # no answer: the client went away first
                 "duration_ms": _ms(duration_s),

@@ -11,6 +11,8 @@ import jsonschema_rs
 import pytest
 
 from local.servers import Valkey
+from service import logs
+from service.settings import Settings
 from tests.conftest import StartService
 from tests.ops.test_ops import eventually
 from tests.running import RunningService
@@ -35,7 +37,7 @@ def line_of(service: RunningService, path: str) -> dict[str, Any]:
 def test_every_line_is_as_the_schema_says(start_service: StartService, valkey: Valkey) -> None:
     service = start_service(workers=2, LOOP_BLOCKED_MS=50)
     httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "logged"}).raise_for_status()
-    for path in ("/r/logged", "/nowhere", "/links/logged/qr", "/lab/sleep/blocking?ms=300"):
+    for path in ("/r/logged", "/nowhere", f"/r/{'x' * 20_000}", "/links/logged/qr", "/lab/sleep/blocking?ms=300"):
         httpx.get(f"{service.url}{path}")
     valkey.stop()
     eventually(lambda: "backend is left alone" in service.log())
@@ -46,6 +48,14 @@ def test_every_line_is_as_the_schema_says(start_service: StartService, valkey: V
     service.stop()
     for line in lines(service):
         jsonschema_rs.validate(SCHEMA, line, validate_formats=True)
+
+
+def test_text_for_people_obeys_nobody() -> None:
+    render = logs._renderers(Settings(log_format="console"))[-1]
+    path = "/\x1b[2J\x9b31m\n\u202e\x07"
+    line = render(None, "info", {"event": "request", "path": path, "status": 404})
+    assert line.isprintable()
+    assert r"path=/\x1b[2J\x9b31m\n" in line
 
 
 def test_a_request_says_where_its_time_went(start_service: StartService) -> None:
