@@ -44,7 +44,9 @@ class Resolver:
         except CacheUnavailable:
             target = None
         note("redis", began_s, span="redis lookup")
-        if target is None or target is BURIED:
+        if target is BURIED:  # a lookup that is under way may be older than the deletion
+            target = Target.of(await self.read(code))
+        elif target is None:
             began_s = time.perf_counter()
             target = await self._stored.get(code)
             note("postgres", began_s, span="postgres lookup")

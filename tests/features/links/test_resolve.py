@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import pytest
@@ -8,7 +9,7 @@ from redis.asyncio import Redis
 from local.servers import Postgres, Valkey
 from service.errors import DatabaseUnavailable
 from service.features.links import resolve, store
-from service.features.links.cache import bury_target
+from service.features.links.cache import bury_target, fill_targets
 from service.features.links.errors import LinkNotFound
 from service.features.links.resolve import Resolver
 from service.resources import Pool, Resources
@@ -40,7 +41,7 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> Queries:
 
 
 @pytest.fixture
-def resolver(resources: Resources) -> Resolver:
+def resolver(resources: Resources, queries: Queries) -> Resolver:
     return Resolver(resources.pg, resources.cache)
 
 
@@ -102,6 +103,31 @@ async def test_a_deleted_link_is_asked_for_until_its_tombstone_is_gone(
         with pytest.raises(LinkNotFound):
             await resolver.resolve("going")
     assert len(queries.sent) == 4
+
+
+async def test_who_asks_after_a_deletion_gets_no_answer_from_before_it(
+    resolver: Resolver, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a lookup that has read the link is still on its way into the cache."""
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def fill_late(*arguments: Any) -> None:
+        reached.set()
+        await gate.wait()
+        await fill_targets(*arguments)
+
+    monkeypatch.setattr(resolve, "fill_targets", fill_late)
+    await store.insert_link(resolver.pg, url=URL, code="going")
+    before = asyncio.create_task(resolver.resolve("going"))
+    await reached.wait()
+    await bury_target(resources.cache, "going")
+    await store.delete_link(resolver.pg, code="going")
+    after = asyncio.create_task(resolver.resolve("going"))
+    await asyncio.wait([after], timeout=0.5)
+    gate.set()
+    assert (await before).location == URL.encode()
+    with pytest.raises(LinkNotFound):
+        await after
 
 
 async def test_deleting_beside_readers_leaves_no_reader_behind(resources: Resources, redis: Redis) -> None:
