@@ -74,7 +74,12 @@ def create_app(settings: Settings | None = None) -> Service:
     settings = settings or load_settings()
     logs.configure(settings)
     routers: list[APIRouter] = [import_module(f"service.features.{name}").router for name in FEATURES]
-    return Service(settings, [ops.router, *routers])
+    service = Service(settings, [ops.router, *routers])
+    # FastAPI tries one after the other: before the features, what machines ask would cost each read a tenth. Its lifespan
+    # stays the first to begin and the last to end.
+    tried = service.router.routes
+    tried.append(tried.pop(-1 - len(routers)))
+    return service
 
 
 @asynccontextmanager
