@@ -6,13 +6,14 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from service.scrape import CONTENT_TYPE_LATEST, scrape
 
 LOOK_EVERY_S = 0.5
 PATIENCE_S = 1.0
-"""For a client to send its first bytes; one that is slower gets the loop, which has deadlines of its own."""
+"""For a client to send its first bytes; one that is slower gets the loop, which has deadlines of its own. And for the rest."""
 
 ANSWER = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
 
@@ -48,7 +49,11 @@ class OpsPort:
             self._hand_over(connection)
             return
         with connection:
-            while head and not head.endswith(b"\r\n\r\n"):
-                head = head[-3:] + connection.recv(65536)
+            deadline_s = time.monotonic() + PATIENCE_S
+            while not head.endswith(b"\r\n\r\n"):
+                more = connection.recv(65536)
+                if not more or time.monotonic() > deadline_s:
+                    return
+                head = head[-3:] + more
             body = scrape()
             connection.sendall(ANSWER.format(CONTENT_TYPE_LATEST, len(body)).encode() + body)

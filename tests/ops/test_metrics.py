@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from contextlib import closing, suppress
@@ -160,6 +161,28 @@ ODD_TARGETS = [
     *("/%2e/metrics", "/metrics%00", "/metrics;x", "/metrics%2f", "/lab/%2e%2e/workers", "/lab//page/main.js", "*"),
     *("http://a/metrics", "http://a:1/workers", "/workers#x", "/%2fmetrics", "/lab/page/..%2f..%2fworkers"),
 ]
+
+
+def test_metrics_answer_after_and_beside_clients_that_end_no_head(start_service: StartService) -> None:
+    port = free_port()
+    start_service(workers=1, OPS_PORT=port)
+    assert exchange(port, b"GET /metrics HTTP/1.1\n\n", end=True) == b""
+    stop = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        with suppress(OSError):
+            while not stop.wait(0.3):
+                client.sendall(b"a")
+
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n")
+        dripping = threading.Thread(target=drip, args=(client,))
+        dripping.start()
+        try:
+            assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).is_success
+        finally:
+            stop.set()
+            dripping.join()
 
 
 @pytest.mark.drives("lab")
