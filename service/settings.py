@@ -172,8 +172,8 @@ class Settings(BaseSettings):
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _are_networks(cls, value: str) -> str:
-        for part in value.split(","):
-            if part.strip() not in {"", "*"}:
+        for part in value.split(",") if value != "*" else ():
+            if part.strip():
                 ipaddress.ip_network(part.strip())  # strict, as uvicorn is, which would believe nobody instead
         return value
 

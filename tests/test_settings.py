@@ -62,6 +62,7 @@ def test_defaults_are_usable() -> None:
         ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
         ("PUBLIC_URL", "example.com"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
+        ("FORWARDED_ALLOW_IPS", "127.0.0.1,*"),
         ("OPS_PORT", "8000"),
         ("OPS_PUBLIC", "false"),
         ("LOG_LEVEL", "loud"),
