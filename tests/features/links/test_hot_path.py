@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from starlette.types import Message, Scope
 
 from service.features.links import clicks, router
+from service.features.links.resolve import Resolver
 from service.features.links.store import insert_link
 from service.main import Service
 from service.metrics import postgres
@@ -128,3 +129,14 @@ async def test_reads_of_one_moment_are_one_statement(ask: Ask, resources: Resour
     assert +sent == {"sql": 1}
     assert not [file for file in costs.files if file.endswith("starlette/middleware/base.py")]  # 55 % of the throughput
     assert not [file for file in costs.files if file.endswith("fastapi/encoders.py")]  # pydantic's own is in Rust
+
+
+async def test_links_made_in_one_moment_are_told_to_the_cache_in_one_command(
+    resources: Resources, redis: Redis
+) -> None:
+    links = [await insert_link(resources.pg, url="http://example.com/") for _ in range(BURST)]
+    resolver = Resolver(resources.pg, resources.cache)
+    async with counted(redis) as (_, sent):
+        await asyncio.gather(*map(resolver.announce, links))
+    assert sent["cmdstat_eval"] == 1
+    assert sent["cmdstat_set"] == BURST
