@@ -5,6 +5,7 @@ kubectl kustomize deploy/kubernetes/overlays/one-worker-pods | python deploy/kub
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,18 @@ from service.sizing import GENERATIONS, MIB, Limits, Plan, make_plan
 
 MASTER_MB = 64
 """Of Gunicorn's master, which holds the packages that its workers share."""
+COUNTED = {
+    "REPLICAS",
+    "WEB_CONCURRENCY",
+    "DB_CONNECTION_BUDGET",
+    "WORKER_MEMORY_MB",
+    "STOP_DELAY_S",
+    "GRACEFUL_TIMEOUT_S",
+}
+"""Settings that must stand in the manifest."""
 SPARE_S = 5
 """Between the end of the longest drain and the kill."""
-UNITS = {"m": 1e-3, "": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+UNITS = {"m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 Object = dict[str, Any]
 
@@ -32,15 +42,28 @@ class Api:
     def __init__(self, objects: list[Object]) -> None:
         self.deployment = _one(objects, "Deployment", "api")
         self.pod = self.deployment["spec"]["template"]["spec"]
-        (self.container,) = (one for one in self.pod["containers"] if one["name"] == "api")
-        self.environment = _environment(self.container, objects)
-        self.settings = _settings(self.environment)
-        limits = self.container["resources"]["limits"]
-        self.limits = Limits(_quantity(limits["cpu"]), "manifest", int(_quantity(limits["memory"])), "manifest")
-        scalers = [one for one in objects if one["kind"] == "HorizontalPodAutoscaler"]
+        self.container = next((one for one in self.pod["containers"] if one["name"] == "api"), {})
+        if not self.container:
+            raise ConfigurationError("The Deployment api has no container named api.")
+        self.settings = _settings(_environment(self.container, objects))
+        self.limits = Limits(self._limit("cpu"), "manifest", int(self._limit("memory")), "manifest")
+        scalers = [
+            one
+            for one in objects
+            if one["kind"] == "HorizontalPodAutoscaler"
+            and (one["spec"]["scaleTargetRef"]["kind"], one["spec"]["scaleTargetRef"]["name"]) == ("Deployment", "api")
+        ]
         self.most_pods: int = (
             scalers[0]["spec"]["maxReplicas"] if scalers else self.deployment["spec"].get("replicas", 1)
         )
+
+    def _limit(self, name: str) -> float:
+        limits = self.container.get("resources", {}).get("limits", {})
+        if name not in limits:
+            raise ConfigurationError(
+                f"The container api has no limit of {name}: its workers would be those of the node."
+            )
+        return _quantity(limits[name])
 
     def plan(self, max_connections: int | None) -> Plan:
         return make_plan(self.settings, self.limits, max_connections=max_connections)
@@ -76,9 +99,9 @@ def main() -> None:
     parser.add_argument("--max-connections", type=int, help="of Postgres; without it the budget is taken at its word")
     given = parser.parse_args()
     try:
-        api = Api([one for one in yaml.safe_load_all(sys.stdin) if one])
+        api = Api([one for one in yaml.safe_load_all(sys.stdin) if isinstance(one, dict)])
         plan = api.plan(given.max_connections)
-    except ConfigurationError as refusal:
+    except (ConfigurationError, yaml.YAMLError) as refusal:
         sys.exit(f"check: {refusal}")
     if refused := list(refusals(api, plan)):
         sys.exit("\n".join(f"check: {sentence}" for sentence in refused))
@@ -101,8 +124,13 @@ def _environment(container: Object, objects: list[Object]) -> dict[str, str]:
     values: dict[str, str] = {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
-            values |= _one(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
-    return values | {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
+            values |= _one(objects, "ConfigMap", source["configMapRef"]["name"]).get("data", {})
+    for entry in container.get("env", []):
+        if "valueFrom" not in entry:
+            values[entry["name"]] = entry.get("value", "")
+        elif entry["name"] in COUNTED:
+            raise ConfigurationError(f"{entry['name']} is counted with, and comes from elsewhere: give it a `value`.")
+    return values
 
 
 def _settings(environment: dict[str, str]) -> Settings:
@@ -117,8 +145,10 @@ def _settings(environment: dict[str, str]) -> Settings:
 
 
 def _quantity(text: str | float) -> float:
-    digits = str(text).rstrip("mKiGM")
-    return float(digits) * UNITS[str(text)[len(digits) :]]
+    found = re.fullmatch(r"(\d+\.?\d*(?:[eE]\d+)?)(m|k|[MGT]|[KMGT]i|)", str(text))
+    if found is None:
+        raise ConfigurationError(f"{text!r} is no quantity: write 500m, 1.5, 768Mi or 1Gi.")
+    return float(found[1]) * UNITS[found[2]]
 
 
 if __name__ == "__main__":

@@ -198,6 +198,16 @@ def test_check_counts_the_connections_of_the_autoscalers_maximum(overlay: str) -
         ),
         ("memory: 256Mi", "memory: 200Mi", ["WORKER_MEMORY_MB", "200"]),
         ("WEB_CONCURRENCY: .*", "WEB_CONCURRENCY: none", ["WEB_CONCURRENCY", "none"]),
+        ("memory: 256Mi", "memory: 200M", ["The memory limit is 190 MiB"]),
+        ("memory: 256Mi", "memory: plenty", ["plenty", "no quantity"]),
+        (" +limits:\n +cpu: .*\n +memory: 256Mi\n", "", ["no limit of cpu"]),
+        (
+            "- name: REPLICAS\n +value: .*",
+            "- {name: REPLICAS, valueFrom: {secretKeyRef: {name: a, key: b}}}",
+            ["REPLICAS", "`value`"],
+        ),
+        (r"name: api(\n +ports:\n +- containerPort)", r"name: web\1", ["no container named api"]),
+        ("(?s).*", "{", ["check: "]),
     ],
 )
 def test_check_refuses_in_a_sentence(pattern: str, instead: str, variables: list[str]) -> None:
@@ -207,6 +217,12 @@ def test_check_refuses_in_a_sentence(pattern: str, instead: str, variables: list
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
     assert all(variable in refused.stderr for variable in variables)
+
+
+def test_check_reads_the_autoscaler_of_this_deployment() -> None:
+    other = "{kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 1}}"
+    refused = check(f"{other}\n---\n{rendered('one-worker-pods').replace('maxReplicas: 40', 'maxReplicas: 99')}")
+    assert "there may be 99 pods" in refused.stderr
 
 
 def test_replicas_of_ones_own_overlay_are_checked(tmp_path: Path) -> None:
