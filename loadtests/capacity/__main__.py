@@ -39,6 +39,8 @@ BOXES = {
     "postgres_connections": "its max_connections, less a reserve",
     "pod_workers": "workers of a pod that has several",
 }
+MAY_BE_NONE = {*LOADS} - {"popular"}
+MOST = 1e12
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -138,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         for name, what in says.items():
             usual = getattr(defaults, name)
             option = f"--{name.replace('_', '-')}"
-            add(option, type=_positive(type(usual)), default=usual, metavar="N", help=f"{what} ({usual:,g})")
+            add(option, type=_number(name, type(usual)), default=usual, metavar="N", help=f"{what} ({usual:,g})")
     reports = ", ".join(map(str, REPORTS))
     add("--costs", type=Path, nargs="*", metavar="FILE", help=f"what was measured: proof.json, bench.json ({reports})")
     add(
@@ -151,12 +153,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(kind: type[float]) -> Callable[[str], float]:
+def _number(name: str, kind: type[float]) -> Callable[[str], float]:
+    most = 1 if name.endswith("_share") or name == "busiest_worker" else MOST
+
     def number(text: str) -> float:
-        value = float(text)  # 1e6 is a whole number, too
-        if value < 0:
-            raise ValueError(text)
-        return kind(value)
+        try:
+            value = kind(float(text))  # 1e6 is a whole number, too
+        except (ValueError, OverflowError):
+            value = -1
+        if not 0 <= value <= most or not (value or name in MAY_BE_NONE):
+            raise argparse.ArgumentTypeError(
+                f"must be {'from 0' if name in MAY_BE_NONE else 'more than 0, and'} up to {most:g}, not {text!r}"
+            )
+        return value
 
     return number
 

@@ -56,10 +56,11 @@ def read_costs(paths: list[Path]) -> dict[str, Cost]:
     """
     costs = dict(DEFAULTS)
     for path in paths:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict) or not {"rounds", "claims"} & found.keys():
-            raise ValueError(f"{path} is no proof.json and no bench.json")
-        measured = dict(_of_bench(found) if "rounds" in found else _of_proof(found))
+        try:
+            found = json.loads(path.read_text())
+            measured = dict(_of_bench(found) if "rounds" in found else _of_proof(found))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is no proof.json and no bench.json") from error
         costs |= {name: Cost(value, costs[name].unit, path.name, costs[name].says) for name, value in measured.items()}
     return costs
 

@@ -168,6 +168,39 @@ def test_command_says_in_a_sentence_what_it_lacks(arguments: list[str], says: st
     assert says in str(ended.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [
+        ("--redirects-per-second", "inf"),
+        ("--redirects-per-second", "nan"),
+        ("--redirects-per-second", "-1"),
+        ("--redirects-per-second", "1e400"),
+        ("--cpus", "0.5"),
+        ("--popular", "0"),
+        ("--backend-share", "0"),
+        ("--miss-share", "5"),
+        ("--links", "many"),
+    ],
+)
+def test_command_refuses_numbers_of_which_nothing_follows(
+    option: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--creates-per-second", "1", option, number])
+    assert ended.value.code == 2
+    assert f"argument {option}: must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"rounds": {}}', '{"rounds": {"read": {"ours": [{}]}}, "figures": []}']
+)
+def test_costs_of_half_a_file_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"bench\.json is no proof"):
+        read_costs([path])
+
+
 @pytest.mark.drives("links", "lab")
 def test_check_puts_simulation_and_measurement_side_by_side() -> None:
     command = [sys.executable, "-m", "loadtests.capacity", "--check", "--seconds", "1", "--tries", "1"]
