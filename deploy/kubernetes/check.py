@@ -42,7 +42,7 @@ class Api:
     def __init__(self, objects: list[Object]) -> None:
         self.deployment = _one(objects, "Deployment", "api")
         self.pod = self.deployment["spec"]["template"]["spec"]
-        self.container = next((one for one in self.pod["containers"] if one["name"] == "api"), {})
+        self.container: Object = next((one for one in self.pod["containers"] if one["name"] == "api"), {})
         if not self.container:
             raise ConfigurationError("The Deployment api has no container named api.")
         self.settings = _settings(_environment(self.container, objects))
