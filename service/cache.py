@@ -119,7 +119,9 @@ class Lines:
             ):
                 values[place] = value
 
-        await asyncio.gather(*(ask(name, places) for name, places in servers.items()))
+        asked = await asyncio.gather(*(ask(name, places) for name, places in servers.items()), return_exceptions=True)
+        for failure in filter(None, asked):  # once nobody is on a line any more
+            raise failure
         return values
 
     async def close(self) -> None:

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from local.servers import Valkey
 from service.breaker import Breaker
@@ -76,6 +78,21 @@ async def test_keys_of_a_cluster_are_read_where_they_are_also_after_they_have_mo
     assert await cache.mget(["{06S}"]) == [None]  # of slot 0, which the client takes to be where it was
     for client in clients:
         client.close()
+
+
+async def test_server_that_fails_leaves_nobody_on_the_line_of_another(cache: Cache, cluster: ValkeyCluster) -> None:
+    keys = [f"key:{number}" for number in range(50)]
+    await cache.run_all([("SET", key, key) for key in keys])
+    await cache.mget(keys)
+    await cache.redis.hset("hash", "field", "value")
+    owner: Any = cache.redis.get_node_from_key("hash")  # type: ignore[union-attr]
+    for node in cluster.primaries:
+        if node.port != owner.port:
+            async with Redis.from_url(node.url) as client:
+                await client.client_pause(150)
+    with pytest.raises(ResponseError):
+        await cache.mget([*keys, "hash"])
+    assert await cache.mget(keys) == [key.encode() for key in keys]
 
 
 async def count(node: Valkey) -> int:
