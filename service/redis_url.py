@@ -44,6 +44,11 @@ def parse(url: str) -> RedisUrl:
         raise ValueError(
             "must name the service after the Sentinels, as redis+sentinel://host:26379,host:26379/service/0"
         )
+    more = dict(parse_qsl(parts.query))
+    if parts.fragment or more.keys() - ({"sentinel_password"} if kind == "sentinel" else set()):
+        raise ValueError(
+            "has options that a cluster or Sentinels are not asked with: only ?sentinel_password= is known"
+        )
     options: dict[str, Any] = {
         "username": parts.username and unquote(parts.username),
         "password": parts.password and unquote(parts.password),
@@ -53,11 +58,11 @@ def parse(url: str) -> RedisUrl:
         options["db"] = int(database or 0)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     nodes = tuple(_node(host, PORTS[kind]) for host in hosts)
-    return RedisUrl(kind, nodes, service, options, dict(parse_qsl(parts.query)).get("sentinel_password"))
+    return RedisUrl(kind, nodes, service, options, more.get("sentinel_password"))
 
 
 def _node(host: str, port: int) -> tuple[str, int]:
     found = re.fullmatch(r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", host)
-    if found is None:
+    if found is None or not 0 < (number := int(found["port"] or port)) < 2**16:
         raise ValueError("must list hosts, each host:port, with commas between")
-    return found["host"].strip("[]"), int(found["port"] or port)
+    return found["host"].strip("[]"), number
