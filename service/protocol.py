@@ -71,7 +71,7 @@ class Protocol(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None
     _active: RequestResponseCycle | None = None
     """The request being answered; `cycle` is the one read last."""
-    _in_body = _deaf = False
+    _in_body = _deaf = _client_ended = False
     _chunk_bytes = _head_bytes = _body_bytes = 0
 
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._outlet = _Outlet(transport, self.close)
+        self._outlet = _Outlet(transport, self._part)
         self._extensions = {"service.before_answer": self._outlet.before.append, "service.answer": self._answer_whole}
         lifecycle.connections += 1
         self._arm()
@@ -103,6 +103,7 @@ class Protocol(HttpToolsProtocol):
         if last is None or last.more_body or last.response_started or last.disconnected:
             return False
         last.keep_alive = False
+        self._client_ended = True
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -284,6 +285,10 @@ class Protocol(HttpToolsProtocol):
     def _answer(self, refused: Refused) -> None:
         lifecycle.refused[refused.status] += 1
         self.transport.write(as_answer(refused, self.server_state.default_headers))
+
+    def _part(self) -> None:
+        """After the last answer; a client that pipelines may have more requests on their way."""
+        self.close(lingering=not self._client_ended)
 
     def close(self, *, lingering: bool = False) -> None:
         """Bytes that arrive and are not read would make the kernel reset the connection and drop the answer with it."""

@@ -156,14 +156,15 @@ def _crowded(processes: ProcessPoolExecutor, cores: int) -> float:
         speeds = []
         for count in (1, cores):
             begin = time.monotonic() + 0.1
-            spins = [processes.submit(_spin, begin, begin + SPIN_S) for _ in range(count)]
+            spins = [processes.submit(_spin, begin) for _ in range(count)]
             speeds.append(sum(spin.result() for spin in spins) / count)
         ratios.append(speeds[1] / speeds[0])
     return min(1.0, median(ratios))
 
 
-def _spin(begin: float, end: float) -> float:
+def _spin(begin: float) -> float:
     """Rounds of plain Python a second of CPU time: whoever else wants the core takes time, and none of it."""
+    begin = max(begin, time.monotonic())  # a process that comes late spins as long as the others
     before = time.process_time()
-    rounds = run_spin(begin, end)
+    rounds = run_spin(begin, begin + SPIN_S)
     return rounds / (time.process_time() - before)
