@@ -4,7 +4,7 @@ It knows nothing of the application but when it is its turn.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +26,11 @@ CHUNK_OVERHEAD = 6
 
 ALWAYS_ANSWERED = {"/livez", "/readyz", "/metrics", "/workers"}
 """However many requests are in flight: a proxy that hears nothing takes a busy worker for a dead one."""
+
+HOLD_S = 0.5
+"""How long a connection that was refused is not read: until then, or until there is room. Clients that ask again at once
+would be refused again and again, each time for a quarter of what a redirect takes.
+"""
 
 NOT_PLAIN = (b"\ncontent-length:", b"\ntransfer-encoding:", b"\nconnection:", b"\nupgrade:", b"\nexpect:")
 """Headers that say more than what is asked for: a body follows, or what becomes of the connection."""
@@ -66,6 +71,10 @@ class _Outlet:
         self._write(data)
 
 
+_HELD: "OrderedDict[Protocol, None]" = OrderedDict()
+"""Connections of this process that were refused, and are not read for the moment."""
+
+
 class Protocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
@@ -92,6 +101,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         lifecycle.connections -= 1
+        _HELD.pop(self, None)
         self._disarm()
         super().connection_lost(exc)
 
@@ -190,17 +200,33 @@ class Protocol(HttpToolsProtocol):
         busy = self._active is not None or self.headers is not _NOWHERE or self._in_body or self._deaf
         if busy or lifecycle.leaving or not (data.startswith(b"GET /") and data.find(b"\r\n\r\n") == len(data) - 4):
             return False
-        lines = data.lower()
+        lines = data.lower().replace(b"\nconnection: keep-alive\r", b"")
         path = lines[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0]
         if path.decode("latin-1") in ALWAYS_ANSWERED or any(name in lines for name in NOT_PLAIN):
             return False
         self._disarm()
         self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self.timeout_keep_alive_task = self.loop.call_later(HOLD_S, self._hear)
+        self.flow.pause_reading()
+        _HELD[self] = None
         head, body = self._crowded()
         date = b"".join([b"%s: %s\r\n" % header for header in self.server_state.default_headers])
         self.transport.write(b"".join([head, date, b"\r\n", body]))
         return True
+
+    def _hear(self) -> None:
+        """Read again from a connection that waits for its next request."""
+        _HELD.pop(self, None)
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _hear_others(self) -> None:
+        """Those that were held longest: one for each that was answered, two while half of the places are free, as what is
+        heard may have nothing to ask.
+        """
+        for _ in range(min(len(_HELD), 1 + (2 * len(self.tasks) < self._most))):
+            next(iter(_HELD))._hear()
 
     def _crowded(self) -> tuple[bytes, bytes]:
         lifecycle.refused[503] += 1
@@ -233,6 +259,8 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         answered = self._active
         super().on_response_complete()
+        if _HELD:
+            self.loop.call_soon(self._hear_others)  # once the task that ends here has given up its place
         if answered is self.cycle and not self.cycle.more_body:
             self.cycle = self._active = None  # type: ignore[assignment]  # 4 kB that an idle connection need not hold
             if self.headers is _NOWHERE:
@@ -292,6 +320,7 @@ class Protocol(HttpToolsProtocol):
 
     def close(self, *, lingering: bool = False) -> None:
         """Bytes that arrive and are not read would make the kernel reset the connection and drop the answer with it."""
+        _HELD.pop(self, None)
         self.pipeline.clear()
         self._deaf = True
         self._disarm()
@@ -328,8 +357,7 @@ class Protocol(HttpToolsProtocol):
         self.timeout_keep_alive = LINGER_S  # type: ignore[assignment]
         last = self._last()
         if last is None:
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.timeout_keep_alive_handler)
+            self._hear()
         elif not last.response_started:
             last.keep_alive = False
 
