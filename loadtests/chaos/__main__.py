@@ -13,8 +13,8 @@ from loadtests.bench.deployment import backends, deployment
 from loadtests.chaos.drill import Verdict, drill
 from loadtests.chaos.faults import FAULTS, Fault, run_out_of_memory
 from loadtests.chaos.memory import own_group
-from loadtests.chaos.overload import climb
-from loadtests.chaos.report import print_lines, print_table, print_waves, write
+from loadtests.chaos.overload import KEEPS, ROUTES, Climb, climb
+from loadtests.chaos.report import print_climbs, print_lines, print_table, print_waves, write
 from loadtests.chaos.soak import soak
 from loadtests.chaos.stage import stage
 from loadtests.chaos.traffic import Traffic
@@ -52,17 +52,25 @@ async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
 
 
 def overload(console: Console) -> int:
-    """Of one worker; the generator has the other core. A machine that is busy says nothing here, so there is no verdict."""
-    with backends() as servers, deployment("ours", servers, MAX_IN_FLIGHT="100") as server:
-        for path in (f"/links/{server.codes[0]}", f"/r/{server.codes[0]}"):
-            print_waves(path, list(climb(server.url, path, server.cpu_s)), console)
-    return 0
+    """Of one worker; the generator has the other core, and a machine that others use as well says little here."""
+    climbs = []
+    with backends() as servers, deployment("ours", servers, LAB_ENABLED="1") as server:
+        (worker,) = server.workers()
+        for name, (path, rate) in ROUTES.items():
+            climbs.append(Climb(name, list(climb(server.url, path.format(code=server.codes[0]), rate, worker.pid))))
+            print_waves(climbs[-1], console)
+    print_climbs(climbs, console)
+    return int(any(each.kept < KEEPS for each in climbs))
 
 
 async def _soak(given: argparse.Namespace, console: Console) -> int:
     async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
         tally, lines, samples = await soak(built, traffic, given.soak)
     print_lines(tally, lines, given.soak, console)
+    if replacements := samples[-1]["replacements"]:
+        console.print(
+            f"Workers were replaced {replacements:g} times: the lines are of those that were there to the end."
+        )
     (given.out / "soak.json").write_text(json.dumps({"lines": [asdict(line) for line in lines], "samples": samples}))
     return int(tally.sent != tally.outcomes["answered"] or not all(line.flat for line in lines))
 

@@ -7,16 +7,28 @@ import asyncio
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
+import psutil
 import uvloop
 
 from loadtests.prove.connection import Address, Connection, connect, get
 
-FIRST_RATE = 100.0
-SECONDS = 4.0
+ROUTES = {
+    "the CPU lane, 20 ms": ("/lab/cpu/in-lane?ms=20", 10.0),
+    "slow SQL, 20 ms": ("/lab/io/db?ms=20", 100.0),
+    "reading a link": ("/links/{code}", 250.0),
+    "a redirect": ("/r/{code}", 1000.0),
+}
+"""By name: the path, and a rate that is well below what one worker can answer."""
+
+KEEPS = 0.9
+"""Of its best, so much must a route still answer at five times that."""
+
+RAMP_S, SECONDS = 1.5, 5.5
+"""A wave is counted from its first to its last second: before, the service fills up with requests."""
 CONNECTIONS = 2000
 AT_A_TIME = 50
 PATIENCE_S = 5.0
@@ -28,8 +40,6 @@ class Wave:
     """What came of `rate` requests a second for some seconds."""
 
     rate: float
-    seconds: float
-    sent: int = 0
     late: int = 0
     """Due, and never sent: every connection waited for an answer already."""
     statuses: Counter[str] = field(default_factory=Counter)
@@ -37,23 +47,44 @@ class Wave:
     refused_s: list[float] = field(default_factory=list)
     health_s: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
-    """What the service used: on a machine that others use too, answers for each second of it say more than a second's."""
+    """What the worker used: on a machine that others use too, answers for each second of it say more than a second's."""
+    own_cpu_s: float = 0.0
+    """What the generator used. Near the length of the wave, it was the generator that could do no more."""
 
     @property
     def goodput(self) -> float:
-        return len(self.good_s) / self.seconds
+        return len(self.good_s) / (SECONDS - RAMP_S)
+
+    @property
+    def each_cpu_s(self) -> float:
+        return len(self.good_s) / max(self.cpu_s, 0.01)
 
 
-def climb(url: str, path: str, cpu_s: Callable[[], float]) -> Iterator[Wave]:
+@dataclass(frozen=True)
+class Climb:
+    name: str
+    waves: list[Wave]
+    """The last has five times the load of the best."""
+
+    @property
+    def best(self) -> Wave:
+        return max(self.waves[:-1], key=lambda wave: wave.goodput)
+
+    @property
+    def kept(self) -> float:
+        return self.waves[-1].goodput / max(self.best.goodput, 1.0)
+
+
+def climb(url: str, path: str, rate: float, pid: int) -> Iterator[Wave]:
     """Twice the rate each time, until no more is answered than before; then five times the most that was."""
-    best, rate = 0.0, FIRST_RATE
+    best = 0.0
     while True:
-        wave = send(url, path, rate, SECONDS, cpu_s)
+        wave = send(url, path, rate, pid)
         yield wave
         if wave.goodput < max(best, 0.8 * rate):
             break
         best, rate = wave.goodput, 2 * rate
-    yield send(url, path, 5 * max(best, wave.goodput), SECONDS, cpu_s)
+    yield send(url, path, 5 * max(best, wave.goodput), pid)
 
 
 def p99_ms(values_s: Sequence[float]) -> float:
@@ -61,26 +92,23 @@ def p99_ms(values_s: Sequence[float]) -> float:
     return 1000 * ordered[len(ordered) * 99 // 100]
 
 
-def send(url: str, path: str, rate: float, seconds: float, cpu_s: Callable[[], float]) -> Wave:
+def send(url: str, path: str, rate: float, pid: int) -> Wave:
     """In a process of its own: ours is not to compete with what it measures."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        process.submit(time.monotonic).result()
-        before_s = cpu_s()
-        wave = process.submit(_send, url, path, rate, seconds).result()
-        wave.cpu_s = cpu_s() - before_s
-    return wave
+        return process.submit(_send, url, path, rate, pid).result()
 
 
-def _send(url: str, path: str, rate: float, seconds: float) -> Wave:
-    return uvloop.run(_Sender(Address.of(url), path, Wave(rate, seconds)).run())
+def _send(url: str, path: str, rate: float, pid: int) -> Wave:
+    return uvloop.run(_Sender(Address.of(url), path, Wave(rate), psutil.Process(pid)).run())
 
 
 class _Sender:
-    def __init__(self, address: Address, path: str, wave: Wave) -> None:
-        self.address, self.wave = address, wave
+    def __init__(self, address: Address, path: str, wave: Wave, worker: psutil.Process) -> None:
+        self.address, self.wave, self.worker = address, wave, worker
         self.request = get(path, address.host)
         self.idle: list[Connection] = []
         self.tasks: set[asyncio.Task[None]] = set()
+        self.counting = False
 
     async def run(self) -> Wave:
         for _ in range(CONNECTIONS // AT_A_TIME):
@@ -88,20 +116,30 @@ class _Sender:
         wave, began = self.wave, time.monotonic()
         health = asyncio.create_task(self._ask_health())
         due = 0
-        while (now := time.monotonic() - began) < wave.seconds:
+        while (now := time.monotonic() - began) < SECONDS:
+            if now >= RAMP_S and not self.counting:
+                self.counting = True
+                self._note_cpu(-1)
             while due < now * wave.rate:
                 due += 1
                 self._begin()
             await asyncio.sleep(TICK_S)
+        self.counting = False
+        self._note_cpu(1)
         await asyncio.wait(self.tasks or {health}, timeout=PATIENCE_S)
         health.cancel()
         for connection in self.idle:
             connection.transport.abort()
         return wave
 
+    def _note_cpu(self, sign: int) -> None:
+        times = self.worker.cpu_times()
+        self.wave.cpu_s += sign * (times.user + times.system)
+        self.wave.own_cpu_s += sign * time.process_time()
+
     def _begin(self) -> None:
         if not self.idle:
-            self.wave.late += 1
+            self.wave.late += self.counting
             return
         task = asyncio.create_task(self._ask(self.idle.pop()))
         self.tasks.add(task)
@@ -109,7 +147,6 @@ class _Sender:
 
     async def _ask(self, connection: Connection) -> None:
         wave, began = self.wave, time.monotonic()
-        wave.sent += 1
         try:
             async with asyncio.timeout(PATIENCE_S):
                 answer = await connection.ask(self.request)
@@ -117,9 +154,10 @@ class _Sender:
             wave.statuses[type(error).__name__] += 1
             connection.transport.abort()
             return
-        wave.statuses[str(answer.status)] += 1
-        (wave.good_s if answer.status < 400 else wave.refused_s).append(time.monotonic() - began)
         self.idle.append(connection)
+        if self.counting:
+            wave.statuses[str(answer.status)] += 1
+            (wave.good_s if answer.status < 400 else wave.refused_s).append(time.monotonic() - began)
 
     async def _ask_health(self) -> None:
         connection = await connect(self.address)

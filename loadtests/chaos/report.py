@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.drill import Verdict
-from loadtests.chaos.overload import Wave, p99_ms
+from loadtests.chaos.overload import KEEPS, RAMP_S, SECONDS, Climb, p99_ms
 from loadtests.chaos.soak import Line
 from loadtests.chaos.traffic import Tally
 
@@ -48,14 +48,32 @@ def print_lines(tally: Tally, lines: Sequence[Line], minutes: float, console: Co
     console.print(table)
 
 
-def print_waves(path: str, waves: Sequence[Wave], console: Console) -> None:
-    columns = ("a second of", path, "answered", "for a CPU second", "p99 ms", "refused", "p99 ms", "p99 ms of /livez")
+def print_waves(climb: Climb, console: Console) -> None:
+    columns = (
+        "a second of", climb.name, "answered", "for a CPU second", "p99 ms", "refused", "p99 ms", "not sent",
+        "p99 ms of /livez", "generator's CPU",
+    )  # fmt: skip
     table = Table(*columns, box=None)
-    for wave in waves:
-        each = len(wave.good_s) / max(wave.cpu_s, 0.01)
-        refused = len(wave.refused_s) / wave.seconds
-        numbers = [wave.rate, wave.goodput, each, p99_ms(wave.good_s), refused, p99_ms(wave.refused_s)]
-        table.add_row("", *(f"{number:,.0f}" for number in [*numbers, p99_ms(wave.health_s)]))
+    for wave in climb.waves:
+        seconds = SECONDS - RAMP_S
+        refused, unsent = len(wave.refused_s) / seconds, wave.late / seconds
+        numbers = [wave.rate, wave.goodput, wave.each_cpu_s, p99_ms(wave.good_s), refused, p99_ms(wave.refused_s)]
+        numbers += [unsent, p99_ms(wave.health_s)]
+        table.add_row("", *(f"{number:,.0f}" for number in numbers), f"{wave.own_cpu_s / seconds:.0%}")
+    console.print(table)
+
+
+def print_climbs(climbs: Sequence[Climb], console: Console) -> None:
+    table = Table(
+        "", "best", "at five times that", "kept", "of a CPU second", "p99 ms", "p99 ms of /livez", "", box=None
+    )
+    for climb in climbs:
+        best, last = climb.best, climb.waves[-1]
+        of_cpu = last.each_cpu_s / max(best.each_cpu_s, 1.0)
+        latencies = (f"{p99_ms(last.good_s):,.0f}", f"{p99_ms(last.health_s):,.0f}")
+        verdict = "[green]kept[/]" if climb.kept >= KEEPS else "[bold red]broken[/]"
+        rates = (f"{best.goodput:,.0f}/s", f"{last.goodput:,.0f}/s", f"{climb.kept:.0%}", f"{of_cpu:.0%}")
+        table.add_row(climb.name, *rates, *latencies, verdict)
     console.print(table)
 
 

@@ -18,7 +18,7 @@ from loadtests.prove.client import ask
 SAMPLE_S = 2.0
 RUDE_S = 5.0
 WARM_SHARE = 1 / 3
-"""Of the samples, left out at the start: caches fill and pools open."""
+"""Of the samples, left out at the start: caches fill and pools open. A worker that was replaced begins anew."""
 
 # What a quantity may have gained by the end, as a share of itself or as a number, and still be called flat.
 TOLERATED = {
@@ -47,13 +47,24 @@ async def soak(stage: Stage, traffic: Traffic, minutes: float) -> tuple[Tally, l
     traffic.asking.set()
     rude = asyncio.create_task(_be_rude(stage))
     samples: list[dict[str, float]] = []
+    before, replacements = stage.workers(), 0
     while time.monotonic() < until:
         await asyncio.sleep(SAMPLE_S)
-        samples.append(await asyncio.to_thread(_sample, stage) | {"at": time.monotonic()})
+        with suppress(psutil.NoSuchProcess, OSError):  # of a worker that was killed meanwhile
+            sample = await asyncio.to_thread(_sample, stage)
+            if (now := stage.workers()) != before:
+                before, replacements = now, replacements + 1
+            samples.append(sample | {"at": time.monotonic(), "replacements": replacements})
     rude.cancel()
     await asyncio.gather(rude, return_exceptions=True)
     traffic.asking.clear()
-    return tally, lines(samples[int(len(samples) * WARM_SHARE) :]), samples
+    return tally, lines(settled(samples)), samples
+
+
+def settled(samples: Sequence[dict[str, float]]) -> Sequence[dict[str, float]]:
+    """Of the workers that were there to the end, once they were warm."""
+    last = [sample for sample in samples if sample["replacements"] == samples[-1]["replacements"]]
+    return last[int(len(last) * WARM_SHARE) :]
 
 
 def lines(samples: Sequence[dict[str, float]]) -> list[Line]:

@@ -11,7 +11,8 @@ import pytest
 
 from loadtests.chaos import drill, traffic
 from loadtests.chaos.faults import FAULTS, Fault
-from loadtests.chaos.soak import TOLERATED, lines
+from loadtests.chaos.overload import KEEPS, Climb, Wave
+from loadtests.chaos.soak import TOLERATED, lines, settled
 from loadtests.chaos.stage import Stage, stage
 from loadtests.chaos.traffic import Traffic
 from tests.loadtests.conftest import ROOT
@@ -42,6 +43,19 @@ def test_the_page_tells_of_every_fault() -> None:
 def test_what_grows_is_told_from_what_is_flat() -> None:
     samples = [dict.fromkeys(TOLERATED, 100.0) | {"files": 100.0 + tick, "at": float(tick)} for tick in range(50)]
     assert [line.quantity for line in lines(samples) if not line.flat] == ["files"]
+
+
+def test_a_worker_that_was_replaced_begins_anew() -> None:
+    samples = [{"at": float(tick), "replacements": float(tick >= 60)} for tick in range(90)]
+    assert [sample["at"] for sample in settled(samples)] == [float(tick) for tick in range(70, 90)]
+
+
+def test_five_times_the_load_is_compared_with_the_best() -> None:
+    """Also where the best was not the last that was tried."""
+    waves = [
+        Wave(rate, good_s=[0.01] * answered) for rate, answered in [(10.0, 40), (20.0, 80), (40.0, 60), (100.0, 71)]
+    ]
+    assert Climb("a route", waves).kept < KEEPS < Climb("another", [*waves[:-1], Wave(100.0, good_s=[0.01] * 73)]).kept
 
 
 def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
