@@ -104,6 +104,11 @@ class Protocol(HttpToolsProtocol):
         _HELD.pop(self, None)
         self._disarm()
         super().connection_lost(exc)
+        # Leave nothing to the garbage collector, which comes late: a hostile head has 5 MB of headers, until then.
+        self._unset_keepalive_if_required()
+        self._outlet, self._extensions, self.headers = None, {}, _NOWHERE  # type: ignore[assignment]
+        self.scope = self.cycle = self._active = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Stay open for the answers to a client that has sent all it will: `shutdown(SHUT_WR)`."""
@@ -261,7 +266,7 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if _HELD:
             self.loop.call_soon(self._hear_others)  # once the task that ends here has given up its place
-        if answered is self.cycle and not self.cycle.more_body:
+        if answered is not None and answered is self.cycle and not answered.more_body:
             self.cycle = self._active = None  # type: ignore[assignment]  # 4 kB that an idle connection need not hold
             if self.headers is _NOWHERE:
                 self.scope = None  # type: ignore[assignment]

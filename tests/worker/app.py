@@ -1,6 +1,7 @@
 """A small ASGI application that does what the tests of the worker class need done. `MISCHIEF` makes its start-up fail."""
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from service.lifecycle import lifecycle
+from service.protocol import Protocol
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -21,8 +23,17 @@ LARGE_PART_BYTES = 30_000
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await _live(receive, send)
+    elif scope["path"] == "/remembered":
+        await _count_remembered(send)
     else:
         await _answer(scope, receive, send)
+
+
+async def _count_remembered(send: Send) -> None:
+    """Connections that are open, and those that wait for the garbage collector."""
+    remembered = sum(isinstance(thing, Protocol) for thing in gc.get_objects())
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"%d" % remembered)]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:

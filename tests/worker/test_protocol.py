@@ -269,3 +269,31 @@ def test_what_arrives_in_pieces_is_answered_as_if_in_one(port: int, cuts: list[i
     pieces = [STREAM[start:end] for start, end in itertools.pairwise([0, *sorted(cuts), len(STREAM)])]
     answer = exchange(port, *pieces, pause_s=0.001)
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200"] * 4
+
+
+def test_a_connection_that_ended_is_forgotten_before_garbage_is_collected(port: int) -> None:
+    """What a hostile head left was kept for a quarter of an hour, as the collector comes late."""
+    heads = [
+        LAST,
+        NEXT,
+        SLOW,
+        NEXT * 3,
+        TOO_LARGE["headers"][0],
+        CHUNKED + b"1\r\na",
+        b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n",
+    ]
+    for head in heads * 5:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client, suppress(OSError):
+            client.sendall(head)
+            if head is LAST or head is SLOW:
+                client.recv(65536)
+    deadline = time.monotonic() + 20
+    while (remembered := _remembered(port)) > 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert remembered <= 2
+
+
+def _remembered(port: int) -> int:
+    found = re.search(rb"\r\na: (\d+)", exchange(port, LAST.replace(b"/ ", b"/remembered ", 1)))
+    assert found
+    return int(found[1])
