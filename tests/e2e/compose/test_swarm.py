@@ -1,5 +1,6 @@
 """The same Compose files as a stack of Docker Swarm, with two replicas, and rolling updates of it under load."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
     stack.shell("docker swarm init --advertise-addr 127.0.0.1")
     swarm = Stack(
         clone,
-        project="brigade-swarm",
+        project=f"brigade-swarm-{os.getpid()}",  # a swarm that was ended in the middle leaves networks under its name
         port=free_port(),
         network="172.30.67",
         COMPOSE_FILE="docker-compose.yml:deploy/compose.swarm.yml",
@@ -38,6 +39,7 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
     finally:
         logs = swarm.run("docker", "service", "logs", "--tail", "50", f"{swarm.project}_api", check=False)
         sys.stdout.write(logs.stdout + logs.stderr)
+        swarm.run("docker", "stack", "rm", "--detach=false", swarm.project, check=False)
         swarm.run("docker", "swarm", "leave", "--force")  # and all that ran in it is gone
         eventually(lambda: not remove_volumes(swarm), within_s=60)
 
@@ -82,4 +84,4 @@ def test_swarm_takes_back_what_does_not_start_and_loses_nothing(swarm: Stack) ->
     assert load.lost == []
     assert_all_there(swarm, load)
     assert hosts(swarm) == before  # neither was stopped for the one that never served
-    assert (broken.returncode, "Rolled back: brigade-swarm_api." in broken.stderr) == (1, True)
+    assert (broken.returncode, f"Rolled back: {swarm.project}_api." in broken.stderr) == (1, True)
