@@ -24,7 +24,7 @@ chaos: development ## Break a serving service in two dozen ways and count what i
 	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
 
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one
-	@$(BIN)/python -m pytest -n2 --dist=loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n2 $(ARGS)
 
 lint: development ## Check style, types, who imports whom, and what is deployed
 	@$(BIN)/ruff check

@@ -15,6 +15,8 @@ import hypothesis
 import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from local.process import free_port, spawn
 from local.servers import Postgres, Valkey
@@ -56,6 +58,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _bound_s(item: pytest.Item) -> float:
     bound = item.get_closest_marker("timeout")
     return float(bound.args[0]) if bound else 0.0
+
+
+class OneStack(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of containers share a stack, so one process has them all; any other test goes where there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "containers" if nodeid.startswith("tests/e2e/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneStack:
+    return OneStack(config, log)
 
 
 class StartService(Protocol):

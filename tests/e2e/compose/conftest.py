@@ -14,15 +14,12 @@ from tests.e2e.compose.stack import Stack, copy_of_the_repository
 ENGINE_S = 20
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The stack is that of one process; first, as xdist then looks for groups."""
     here = Path(__file__).parent
     mine = [item for item in items if here in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.timeout(400))
         item.add_marker(pytest.mark.docker)
-        item.add_marker(pytest.mark.xdist_group("docker"))
 
 
 @pytest.fixture(scope="session")
