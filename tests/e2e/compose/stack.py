@@ -54,6 +54,12 @@ class Stack:
     def up(self, *arguments: str, **env: str) -> None:
         self.compose("up", "--detach", "--wait", *arguments, check=True, **env)
 
+    def back_to_one_replica(self) -> None:
+        """Taken away first: told to recreate one and remove the other at once, Compose asks for one that has gone."""
+        self.env.pop("REPLICAS", None)
+        self.compose("rm", "--force", "--stop", "api")
+        self.up()
+
     def down(self) -> None:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
 

@@ -20,8 +20,7 @@ def profiles(stack: Stack) -> Iterator[Stack]:
     stack.up("prometheus")
     yield stack
     stack.compose("--profile", "*", "rm", "--force", "--stop", "locust", "locust-worker", "prometheus")
-    del stack.env["REPLICAS"]
-    stack.up()
+    stack.back_to_one_replica()
 
 
 def workers_of(stack: Stack) -> set[str]:

@@ -21,8 +21,7 @@ def two_replicas(stack: Stack) -> Iterator[Stack]:
     stack.shell("REPLICAS=2 docker compose up --detach --wait")
     stack.env["REPLICAS"] = "2"
     yield stack
-    del stack.env["REPLICAS"]
-    stack.up()
+    stack.back_to_one_replica()
 
 
 def image_of(stack: Stack, name: str) -> str:
