@@ -82,6 +82,10 @@ class DatabaseUnavailable(Unavailable):
     type, title = "urn:problem:database-unavailable", "The database does not answer"
 
 
+class ConnectionLost(DatabaseUnavailable):
+    """Nobody knows whether what was asked of it has been done."""
+
+
 class CacheUnavailable(Unavailable):
     type, title = "urn:problem:cache-unavailable", "The cache does not answer"
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from service import metrics, tracing
 from service.breaker import Breaker
 from service.cache import Cache, Line, Lines
-from service.errors import DatabaseUnavailable
+from service.errors import ConnectionLost, DatabaseUnavailable
 from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
 from service.metrics import PoolStats, WorkerStats
@@ -57,6 +57,14 @@ DATABASE_FAILURES = (
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a fail-over left us at a replica
 )
+LOST = (
+    ConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
 
 
 @asynccontextmanager
@@ -66,7 +74,8 @@ async def acquire(
     """A connection, waited for no longer than `ACQUIRE_TIMEOUT_S`; all in all it takes `within_s`, if that is given.
 
     Raises:
-        DatabaseUnavailable: no connection came free, or the server went away or fell silent while it was in use.
+        DatabaseUnavailable: no connection came free, or the server fell silent while it was in use.
+        ConnectionLost: the server closed it while it was in use.
     """
     began_s = time.perf_counter()
     if stats.waiting >= WAITING_A_CONNECTION * pool.get_max_size():
@@ -74,7 +83,7 @@ async def acquire(
         raise DatabaseUnavailable(f"{stats.waiting} wait for a connection already.")
     stats.waiting += 1
     try:
-        connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        connection = await pool.acquire(timeout=min(ACQUIRE_TIMEOUT_S, within_s or ACQUIRE_TIMEOUT_S))
         stats.up = True
     except DATABASE_FAILURES as error:
         stats.failed(exhausted=isinstance(error, TimeoutError) and pool.get_size() == pool.get_max_size())
@@ -92,13 +101,28 @@ async def acquire(
             connection.terminate()  # rather than wait until the server has cancelled the statement
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             await pool.expire_connections()  # the others lead to the same server
-        raise DatabaseUnavailable(_reason(error, late="answer came")) from error
+        unavailable = ConnectionLost if isinstance(error, LOST) else DatabaseUnavailable
+        raise unavailable(_reason(error, late="answer came")) from error
     finally:
         note("postgres", began_s)
         # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and
         # its own TimeoutError must not take the place of ours.
         with suppress(*DATABASE_FAILURES):
             await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
+
+
+async def read(pool: Pool, call: Callable[[Connection], Awaitable[T]], *, within_s: float) -> T:
+    """What `call` finds, which writes nothing: where the server closes the connection, it is called once more, on another.
+
+    Raises: as `acquire`.
+    """
+    until_s = time.perf_counter() + within_s
+    try:
+        async with acquire(pool, within_s=within_s) as connection:
+            return await call(connection)
+    except ConnectionLost:  # idle ones are found closed only when they are used
+        async with acquire(pool, within_s=until_s - time.perf_counter()) as connection:
+            return await call(connection)
 
 
 def _reason(error: BaseException, *, late: str) -> str:

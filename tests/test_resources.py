@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from local.servers import Postgres, Valkey
-from service.errors import CacheUnavailable, DatabaseUnavailable
+from service.errors import CacheUnavailable, ConnectionLost, DatabaseUnavailable
 from service.metrics import WorkerStats
-from service.resources import WAITING_A_CONNECTION, Resources, acquire, open_resources
+from service.resources import WAITING_A_CONNECTION, Resources, acquire, open_resources, read
 from service.settings import Settings
 from service.sizing import make_plan, read_limits
+from tests.cli.conftest import query
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +97,32 @@ async def test_connections_to_a_server_that_has_become_a_replica_are_given_up(re
     async with acquire(resources.pg) as first, acquire(resources.pg) as second:
         for connection in (first, second):
             assert await connection.fetchval("SHOW default_transaction_read_only") == "off"
+
+
+CLOSE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'service.worker.%'"
+
+
+@pytest.mark.parametrize("how", ["restart", "terminate"])
+async def test_reads_are_asked_again_when_their_connections_were_closed_and_writes_are_not(
+    resources: Resources, postgres: Postgres, database_url: str, how: str
+) -> None:
+    async def close_idle() -> None:
+        """All there may be, while the event loop stands still and hears of nothing."""
+        async with acquire(resources.pg), acquire(resources.pg):
+            pass
+        if how == "restart":
+            postgres.restart()
+        else:
+            with ThreadPoolExecutor(1) as apart:
+                apart.submit(query, database_url, CLOSE_ALL).result()
+
+    await close_idle()
+    reads = [read(resources.pg, lambda pg: pg.fetchval("SELECT 1"), within_s=0.9) for _ in range(20)]
+    assert await asyncio.gather(*reads) == [1] * 20
+    await close_idle()
+    with pytest.raises(ConnectionLost):
+        async with acquire(resources.pg, within_s=0.9) as connection:
+            await connection.execute("CREATE TABLE written ()")
 
 
 async def test_a_pool_without_room_is_unavailable_and_says_so(resources: Resources) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service.errors import CacheUnavailable, DatabaseUnavailable
 from service.lifecycle import lifecycle
-from service.resources import Resources, acquire
+from service.resources import Resources, read
 
 FRESH_S = 1.0
 CHECK_TIMEOUT_S = 1.0
@@ -51,8 +51,7 @@ class Readiness:
 
     async def _postgres(self) -> Check:
         try:
-            async with acquire(self.resources.pg, within_s=CHECK_TIMEOUT_S) as connection:
-                await connection.execute("SELECT 1")
+            await read(self.resources.pg, lambda pg: pg.execute("SELECT 1"), within_s=CHECK_TIMEOUT_S)
         except DatabaseUnavailable:
             return "unavailable"
         return "ok"

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from service.features.links.errors import CodeTaken
-from service.resources import ANSWER_WITHIN_S, Pool, Replica, acquire
+from service.resources import ANSWER_WITHIN_S, Pool, Replica, acquire, read
 
 ALPHABET = string.ascii_letters + string.digits
 CODE_LENGTH = 7
@@ -75,8 +75,7 @@ async def insert_link(
 
 async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
     """Those there are, by their code."""
-    async with ask(pg) as connection:
-        rows = await connection.fetch(READ_LINKS, codes)
+    rows = await read(pg, lambda connection: connection.fetch(READ_LINKS, codes), within_s=ANSWER_WITHIN_S)
     return {row["code"]: Link(**row) for row in rows}
 
 
@@ -88,11 +87,8 @@ async def read_replica(replica: Replica, codes: Sequence[str], *, max_lag_s: flo
 
 async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:
     """The newest first, or the newest of those older than the link with the id `after`."""
-    async with ask(pg) as connection:
-        if after is None:
-            rows = await connection.fetch(READ_FIRST_PAGE, limit)
-        else:
-            rows = await connection.fetch(READ_PAGE, after, limit)
+    statement, values = (READ_FIRST_PAGE, [limit]) if after is None else (READ_PAGE, [after, limit])
+    rows = await read(pg, lambda connection: connection.fetch(statement, *values), within_s=ANSWER_WITHIN_S)
     return [Link(**row) for row in rows]
 
 
