@@ -19,10 +19,6 @@ class RedisUrl:
     options: dict[str, Any]
     sentinel_password: str | None
 
-    @property
-    def place(self) -> str:
-        return ", ".join(f"{host}:{port}" for host, port in self.nodes)
-
 
 def parse(url: str) -> RedisUrl:
     """Of a single server only the kind: its URL is the client's to read.

@@ -23,6 +23,7 @@ from service.errors import ConnectionLost, DatabaseUnavailable
 from service.lanes import CpuLane
 from service.loop_watch import LoopWatch
 from service.metrics import PoolStats, WorkerStats
+from service.postgres_client import connect
 from service.redis_client import open_redis
 from service.settings import ConfigurationError, Settings
 from service.sizing import Plan, session_options
@@ -200,6 +201,7 @@ async def _replica(settings: Settings, plan: Plan) -> AsyncIterator[Replica | No
 async def _pool(url: SecretStr, settings: Settings, plan: Plan, *, timeout_s: float) -> AsyncIterator[Pool]:
     pool = asyncpg.create_pool(
         url.get_secret_value(),
+        connect=connect,
         min_size=0,  # opened when first needed: no worker opens its whole share at boot, or fails to boot without Postgres
         max_size=plan.db_pool,
         timeout=CONNECT_TIMEOUT_S,

@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.callers import ApiKey, Rate
+from service.postgres_url import read_hosts
 from service.redis_url import parse as parse_redis_url
 
 DRAIN_MARGIN_S = 2.0
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
     """Serve /metrics, /workers and /lab on PORT too; off, they are on OPS_PORT alone."""
 
     database_url: SecretStr | None = None
-    """Postgres, as postgresql://user:password@host:port/database."""
+    """Postgres, as postgresql://user:password@host:port/database; or host:port,host:port and ?target_session_attrs=read-write."""
     database_pooled: bool = False
     """DATABASE_URL leads to a pooler that keeps no prepared statements: use none, and set nothing in a session."""
     database_read_url: SecretStr | None = None
@@ -158,7 +159,9 @@ class Settings(BaseSettings):
     @field_validator("database_url", "database_read_url", "migration_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, "postgresql://", "postgres://")
+        if value is not None:
+            read_hosts(value.get_secret_value())
+        return value
 
     @field_validator("redis_url")
     @classmethod
@@ -220,12 +223,6 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _FileSource(settings_cls), dotenv_settings
-
-
-def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
-    if value is not None and not value.get_secret_value().startswith(schemes):
-        raise ValueError(f"must start with {' or '.join(schemes[:2])}")
-    return value
 
 
 class _FileSource(PydanticBaseSettingsSource):

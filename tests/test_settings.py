@@ -120,6 +120,7 @@ def test_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch
         ("API_KEYS", "", "API_KEYS"),
         ("DATABASE_URL", "postgresql://brigade:brigade@postgres/brigade", "DATABASE_URL"),
         ("DATABASE_URL", "postgresql://brigade@postgres/brigade", "DATABASE_URL"),
+        ("DATABASE_URL", "postgresql://brigade@one,two/brigade?target_session_attrs=primary", "DATABASE_URL"),
         ("REDIS_URL", "redis://redis:6379/0", "REDIS_URL"),
     ],
 )

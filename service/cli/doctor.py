@@ -3,18 +3,22 @@
 import asyncio
 import http.client
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from json import dumps
 from typing import Any
 
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
 from service.cli import CommandError
 from service.cli.run import check_pooler, check_port, check_state_dir
 from service.cli.schema import pending, read_heads, read_scripts
-from service.cli.servers import PostgresFacts, ask_postgres, ask_redis, session
+from service.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session
 from service.cli.sizing import make_plan
+from service.postgres_url import read_hosts
 from service.settings import ConfigurationError, Settings, load_settings
 from service.sizing import GENERATIONS, Plan, session_options
 
@@ -70,6 +74,8 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
             findings += _postgres(
                 facts, [script.revision for script in pending(read_scripts(), await read_heads(connection))]
             )
+    if settings.database_url and (hosts := read_hosts(url := settings.database_url.get_secret_value())):
+        findings.append(await _hosts(url, hosts))
     if settings.database_read_url:
         with _noted(
             findings, "replica", mend="start it, or correct DATABASE_READ_URL; until then the primary is asked"
@@ -95,6 +101,25 @@ def _postgres(facts: PostgresFacts, lacking: list[str]) -> Iterator[Finding]:
     unbounded = "have the pooler set statement_timeout, as docs/stores.md does" if not facts.bounded else ""
     yield Finding("postgres", f"{facts.version}, max_connections {facts.max_connections}{by}", wrong, unbounded)
     yield Finding("migrations", ", ".join(lacking) or "all applied", "python -m service migrate" if lacking else "")
+
+
+async def _hosts(url: str, hosts: Sequence[tuple[str, int]]) -> Finding:
+    """What each is now: one that is away would be missed only when it is to take over."""
+    states = [await _state(url, host, port) for host, port in hosts]
+    found = ", ".join(f"{host}:{port} is {state}" for (host, port), state in zip(hosts, states, strict=True))
+    advice = "start it, or correct DATABASE_URL: the service could not fail over to it" if "away" in states else ""
+    return Finding("fail-over", found, advice=advice)
+
+
+async def _state(url: str, host: str, port: int) -> str:
+    try:
+        connection = await asyncpg.connect(url, host=host, port=port, target_session_attrs=SessionAttribute.any, timeout=PATIENCE_S)
+        try:
+            return "a standby" if await connection.fetchval("SELECT pg_is_in_recovery()") else "the primary"
+        finally:
+            await connection.close(timeout=PATIENCE_S)
+    except FAILURES:
+        return "away"
 
 
 async def _replica(settings: Settings) -> Finding:

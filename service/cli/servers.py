@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,8 @@ from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
 
 from service.cli import CommandError
+from service.postgres_client import connect
+from service.postgres_url import read_hosts
 from service.redis_client import AnyRedis, open_redis
 from service.redis_url import parse
 from service.settings import ConfigurationError
@@ -40,6 +42,7 @@ MAY_PASS = (
     asyncpg.TooManyConnectionsError,
     redis.ConnectionError,
     redis.TimeoutError,
+    asyncpg.TargetServerAttributeNotMatched,  # of several, none is the primary yet
     RedisClusterException,  # none of the nodes that it was given has a cluster to speak of yet
 )
 REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
@@ -90,15 +93,16 @@ async def session(
             f"{variable} is not set: give it a Postgres, postgresql://user:password@host:port/database."
         )
     dsn = url.get_secret_value()
-    server = f"{variable}: Postgres{_place(dsn)}"
+    server = f"{variable}: Postgres{_at(read_hosts(dsn)) or _place(dsn)}"
 
     async def attempt() -> Connection:
-        return await asyncpg.connect(
+        connection: Connection = await connect(
             dsn,
             timeout=ATTEMPT_S,
             statement_cache_size=0,  # a pooler may give each statement to another session
             server_settings={"application_name": name, **(options or {})},
         )
+        return connection
 
     connection = await _patiently(attempt, server=server, patience_s=patience_s)
     try:
@@ -158,8 +162,7 @@ async def with_redis(
         finally:
             await client.aclose()
 
-    nodes = parse(dsn).place
-    server = f"REDIS_URL: Redis{f' at {nodes}' if nodes else _place(dsn)}"
+    server = f"REDIS_URL: Redis{_at(parse(dsn).nodes) or _place(dsn)}"
     return await _patiently(attempt, server=server, patience_s=patience_s)
 
 
@@ -181,6 +184,10 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patien
             print(f"waiting for {server.partition(': ')[2]} ...", file=sys.stderr, flush=True)
             told = True
         await asyncio.sleep(PAUSE_S)
+
+
+def _at(servers: Sequence[tuple[str, int]]) -> str:
+    return f" at {', '.join(f'{host}:{port}' for host, port in servers)}" if servers else ""
 
 
 def _place(url: str) -> str:
