@@ -113,7 +113,9 @@ async def _hosts(url: str, hosts: Sequence[tuple[str, int]]) -> Finding:
 
 async def _state(url: str, host: str, port: int) -> str:
     try:
-        connection = await asyncpg.connect(url, host=host, port=port, target_session_attrs=SessionAttribute.any, timeout=PATIENCE_S)
+        connection = await asyncpg.connect(
+            url, host=host, port=port, target_session_attrs=SessionAttribute.any, timeout=PATIENCE_S
+        )
         try:
             return "a standby" if await connection.fetchval("SELECT pg_is_in_recovery()") else "the primary"
         finally:
