@@ -8,12 +8,12 @@ import os
 import queue
 import select
 import sys
+import threading
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 import structlog
@@ -91,30 +91,72 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     return event
 
 
-class _BoundedHandler(QueueHandler):
-    queue: "queue.SimpleQueue[logging.LogRecord | dict[str, Any]]"
-    dropped = 0
+class _Threaded(logging.Handler):
+    """Has a thread render and write. One that is woken for each line takes the GIL from the loop as often; this one sleeps
+    while they gather.
+    """
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # rendered by the writing thread
+    def __init__(self, direct: "logging.StreamHandler[Any]") -> None:
+        super().__init__()
+        self.setFormatter(direct.formatter)
+        assert isinstance(direct.formatter, structlog.stdlib.ProcessorFormatter)
+        self._render = direct.formatter.processors[-1]
+        self._stream = direct.stream
+        self._lines: queue.SimpleQueue[logging.LogRecord | dict[str, Any] | None] = queue.SimpleQueue()
+        self._dropped = 0
+        self._gathered = ""
+        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._lines.put(None)
+        self._thread.join()
+
+    def emit(self, record: logging.LogRecord) -> None:
         self.put(record)
 
     def put(self, line: logging.LogRecord | dict[str, Any]) -> None:
         """A dict is the short way for the one line that every request has: 15 µs, where a log record takes 75."""
-        if self.queue.qsize() >= QUEUE_LINES:
-            self.dropped += 1
+        if self._lines.qsize() >= QUEUE_LINES:
+            self._dropped += 1
             return
-        if self.dropped:
-            lines, self.dropped = self.dropped, 0
-            self.queue.put_nowait(_line("warning", "log lines dropped", lines=lines))
-        self.queue.put_nowait(line)
+        if self._dropped:
+            lines, self._dropped = self._dropped, 0
+            self._lines.put(_line("warning", "log lines dropped", lines=lines))
+        self._lines.put(line)
+
+    def _write_all(self) -> None:
+        while True:
+            if idle := self._lines.empty():
+                self._write()
+            line = self._lines.get()
+            if line is None:
+                break
+            if idle:
+                time.sleep(GATHER_S)
+            text = self._as_text(line)
+            if len(self._gathered) + len(text) > select.PIPE_BUF:  # what a pipe takes undivided: others write to it too
+                self._write()
+            self._gathered += text
+        self._write()
+
+    def _as_text(self, line: logging.LogRecord | dict[str, Any]) -> str:
+        if isinstance(line, logging.LogRecord):
+            return self.format(line) + "\n"
+        line["timestamp"] = datetime.fromtimestamp(line["timestamp"], UTC).isoformat().replace("+00:00", "Z")
+        return str(self._render(None, "info", line)) + "\n"
+
+    def _write(self) -> None:
+        self._stream.write(self._gathered)
+        self._stream.flush()
+        self._gathered = ""
 
 
 def log_access(event: dict[str, Any]) -> None:
     handler = logging.getLogger().handlers[0]
-    if not isinstance(handler, _BoundedHandler):
+    if not isinstance(handler, _Threaded):
         access.info("request", **event)
     elif access_logger.isEnabledFor(logging.INFO):
         handler.put(_line("info", "request", **event))
@@ -123,61 +165,6 @@ def log_access(event: dict[str, Any]) -> None:
 def _line(level: str, name: str, **values: Any) -> dict[str, Any]:
     line = {"event": name, "level": level, "logger": access_logger.name, "timestamp": time.time()}
     return dict(_add_request(None, "", line | values))
-
-
-class _Gathered(logging.Handler):
-    """Lines for one write; no more than a pipe takes undivided, as other workers write to it too."""
-
-    def __init__(self, direct: "logging.StreamHandler[Any]") -> None:
-        super().__init__()
-        self.setFormatter(direct.formatter)
-        assert isinstance(direct.formatter, structlog.stdlib.ProcessorFormatter)
-        self._render = direct.formatter.processors[-1]
-        self.stream = direct.stream
-        self._lines: list[str] = []
-        self._size = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._add(self.format(record))
-
-    def add_access(self, event: dict[str, Any]) -> None:
-        event["timestamp"] = datetime.fromtimestamp(event["timestamp"], UTC).isoformat().replace("+00:00", "Z")
-        self._add(str(self._render(None, "info", event)))
-
-    def _add(self, line: str) -> None:
-        line += "\n"
-        if self._size + len(line) > select.PIPE_BUF:
-            self.flush()
-        self._lines.append(line)
-        self._size += len(line)
-
-    def flush(self) -> None:
-        if self._lines:
-            self.stream.write("".join(self._lines))
-            self.stream.flush()
-            self._lines, self._size = [], 0
-
-
-class _Writer(QueueListener):
-    """A thread that is woken for each line takes the GIL from the loop as often; this one sleeps while they gather."""
-
-    def __init__(self, lines: "queue.SimpleQueue[Any]", gathered: _Gathered) -> None:
-        super().__init__(lines, gathered)
-        self._lines, self._gathered = lines, gathered
-
-    def dequeue(self, block: bool) -> Any:
-        if not self._lines.empty():
-            return super().dequeue(block)
-        self._gathered.flush()
-        record = super().dequeue(block)
-        time.sleep(GATHER_S)
-        return record
-
-    def handle(self, record: Any) -> None:
-        if isinstance(record, dict):
-            self._gathered.add_access(record)
-        else:
-            super().handle(record)
 
 
 @contextmanager
@@ -189,17 +176,14 @@ def written_by_thread() -> Iterator[None]:
     if not ours:
         yield
         return
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    gathered = _Gathered(ours[0])  # type: ignore[arg-type]
-    writer = _Writer(lines, gathered)
-    root.handlers = [_BoundedHandler(lines)]
-    writer.start()
+    threaded = _Threaded(ours[0])  # type: ignore[arg-type]
+    root.handlers = [threaded]
+    threaded.start()
     try:
         yield
     finally:
         root.handlers = direct
-        writer.stop()
-        gathered.flush()
+        threaded.stop()
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]
