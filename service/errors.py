@@ -5,11 +5,11 @@ Routes raise; they hold no `try`. What a client gets is decided here.
 
 import json
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -58,24 +58,21 @@ class Unauthorized(Problem):
     status, type, title = 401, "urn:problem:unauthorized", "A key is needed"
 
 
-class TooManyRequests(Problem):
+class _Later(Problem):
+    """The same request may succeed after `retry_after_s`."""
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after_s)))})
+
+
+class TooManyRequests(_Later):
     status, type, title = 429, "urn:problem:too-many-requests", "Too many requests"
 
-    def __init__(self, detail: str = "", *, retry_after_s: float = 1, **extra: Any) -> None:
-        super().__init__(detail, headers=_retry_after(retry_after_s), **extra)
 
-
-class Unavailable(Problem):
-    """Something has no room or no answer now; the same request may succeed after `retry_after_s`."""
+class Unavailable(_Later):
+    """Something has no room or no answer now."""
 
     status, type, title = 503, "urn:problem:unavailable", "Not available now"
-
-    def __init__(self, detail: str = "", *, retry_after_s: float = 1, **extra: Any) -> None:
-        super().__init__(detail, headers=_retry_after(retry_after_s), **extra)
-
-
-def _retry_after(seconds: float) -> dict[str, str]:
-    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 class DatabaseUnavailable(Unavailable):
@@ -104,7 +101,7 @@ def problem_response(
     title: str = "",
     detail: str = "",
     type: str = "about:blank",
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> Response:
     body = {"type": type, "title": title or HTTPStatus(status).phrase, "status": status}
@@ -129,15 +126,11 @@ def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
 def render(error: HTTPException) -> Response:
     if error.status_code == HTTPStatus.NOT_MODIFIED:
         return Response(status_code=error.status_code, headers=error.headers)
+    detail, headers = str(error.detail), error.headers
     if not isinstance(error, Problem):
-        return problem_response(error.status_code, detail=str(error.detail), headers=dict(error.headers or {}))
+        return problem_response(error.status_code, detail=detail, headers=headers)
     return problem_response(
-        error.status_code,
-        title=error.title,
-        detail=error.detail,
-        type=error.type,
-        headers=dict(error.headers or {}),
-        **error.extra,
+        error.status_code, type=error.type, title=error.title, detail=detail, headers=headers, **error.extra
     )
 
 
@@ -161,13 +154,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
         {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")}
         for part in error.errors()
     ]
-    return problem_response(
-        InvalidRequest.status,
-        type=InvalidRequest.type,
-        title=InvalidRequest.title,
-        detail="; ".join(f"{part['at']}: {part['message']}" for part in errors),
-        errors=jsonable_encoder(errors),
-    )
+    return render(InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors))
 
 
 async def _unhandled(_: Request, error: Exception) -> Response:

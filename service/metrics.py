@@ -7,7 +7,6 @@ attributes, which cost next to nothing, and told to Prometheus once a second. do
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -72,25 +71,19 @@ DURATION = histogram(
 )  # fmt: skip
 abandoned = Count(counter("http_requests_abandoned", "Clients that went away before their answer."))
 
-_acquire_failures = counter("postgres_acquire_failures", "Connections not had, by why.", ["reason"])
-_replica_failures = counter(
-    "postgres_replica_acquire_failures", "Connections to the replica not had, by why.", ["reason"]
-)
-_redis_failures = counter("redis_failures", "Calls that Redis did not answer.")
+redis_calls = Tally(histogram("redis_call_seconds", "Round trips to Redis.", buckets=CALL_BUCKETS_S))
+redis_failures = Count(counter("redis_failures", "Calls that Redis did not answer."))
 
 
-@dataclass
 class PoolStats:
-    waiting: int = 0
-    up: bool = True
-    """How the last attempt to have a connection ended; a pool with none to spare says nothing about the server."""
-    acquired: Tally = field(
-        default_factory=lambda: Tally(
-            histogram("postgres_acquire_seconds", "Waiting for a connection of the pool.", buckets=CALL_BUCKETS_S)
-        )
-    )
-    exhausted: Count = field(default_factory=lambda: Count(_acquire_failures.labels("exhausted")))
-    unreachable: Count = field(default_factory=lambda: Count(_acquire_failures.labels("unreachable")))
+    def __init__(self, name: str) -> None:
+        self.waiting = 0
+        self.up = True
+        """How the last attempt to have a connection ended; a pool with none to spare says nothing about the server."""
+        says = "Waiting for a connection of the pool."
+        self.acquired = Tally(histogram(f"{name}_acquire_seconds", says, buckets=CALL_BUCKETS_S))
+        failures = counter(f"{name}_acquire_failures", "Connections not had, by why.", ["reason"])
+        self.exhausted, self.unreachable = (Count(failures.labels(why)) for why in ("exhausted", "unreachable"))
 
     def failed(self, *, exhausted: bool) -> None:
         if exhausted:
@@ -100,16 +93,8 @@ class PoolStats:
             self.up = False
 
 
-postgres = PoolStats()
-replica = PoolStats(
-    acquired=Tally(
-        histogram("postgres_replica_acquire_seconds", "Waiting for one of the replica's.", buckets=CALL_BUCKETS_S)
-    ),
-    exhausted=Count(_replica_failures.labels("exhausted")),
-    unreachable=Count(_replica_failures.labels("unreachable")),
-)
-redis_calls = Tally(histogram("redis_call_seconds", "Round trips to Redis.", buckets=CALL_BUCKETS_S))
-redis_failures = Count(_redis_failures)
+postgres = PoolStats("postgres")
+replica = PoolStats("postgres_replica")
 
 
 class RouteStats:
