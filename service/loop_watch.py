@@ -9,7 +9,6 @@ import sys
 import time
 from bisect import bisect_left
 from collections import deque
-from types import TracebackType
 
 from service.watchdog import Turn, Watchdog
 
@@ -40,9 +39,7 @@ class LoopWatch:
         self._timer: asyncio.Handle = self._loop.call_soon(self._begin)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._timer.cancel()
         gc.callbacks.remove(self._on_gc)
         self.watchdog.stop()

@@ -6,6 +6,7 @@ Nothing else reads the environment. `.env.example` and the table in the README l
 import ipaddress
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -22,8 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.callers import ApiKey, Rate
 from service.postgres_url import read_hosts
@@ -145,9 +145,7 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         keys = tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip())
-        if (
-            not keys
-        ):  # `$FIRST,$SECOND` of a shell that knows neither: taken for "not set", it would let everybody write
+        if not keys:  # `$FIRST,$SECOND` of a shell that knows neither: as "not set", it would let everybody write
             raise ValueError("holds no key: leave it out altogether to let everybody write")
         return keys
 
@@ -205,12 +203,12 @@ class Settings(BaseSettings):
             return self
         if not self.api_keys:
             raise ValueError("API_KEYS is not set and REQUIRE_SECRETS is on: give it keys, or everybody may write")
-        urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
-        optional = {"DATABASE_READ_URL": self.database_read_url, "MIGRATION_DATABASE_URL": self.migration_database_url}
-        for variable, url in (urls | {name: url for name, url in optional.items() if url}).items():
+        optional = [name for name in ("database_read_url", "migration_database_url") if getattr(self, name)]
+        for name in ("database_url", "redis_url", *optional):
+            url: SecretStr | None = getattr(self, name)
             parts = urlsplit(url.get_secret_value() if url else "")
             if not parts.password or parts.password == parts.username:
-                raise ValueError(f"{variable} has no password, or one that anybody guesses, and REQUIRE_SECRETS is on")
+                raise ValueError(f"{name.upper()} has no password, or one that anybody guesses: REQUIRE_SECRETS is on")
         return self
 
     @classmethod
@@ -222,28 +220,25 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FileSource(settings_cls), dotenv_settings
+        files = InitSettingsSource(settings_cls, _from_files(settings_cls.model_fields))
+        return init_settings, env_settings, files, dotenv_settings
 
 
-class _FileSource(PydanticBaseSettingsSource):
-    """Reads `NAME` from the file that `NAME_FILE` names: the way Compose and Swarm hand over secrets."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        variable = f"{field_name.upper()}_FILE"
+def _from_files(names: Iterable[str]) -> dict[str, str]:
+    """Of `NAME`, what the file says that `NAME_FILE` names: the way Compose and Swarm hand over secrets."""
+    values = {}
+    for name in names:
+        variable = f"{name.upper()}_FILE"
         path = os.environ.get(variable)
         if not path:
-            return None, field_name, False
+            continue
         try:
-            value = Path(path).read_text().strip()
+            values[name] = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{variable} names a file that cannot be read: {error}.") from None
-        if not value:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
+        if not values[name]:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
             raise ConfigurationError(f"{variable} names an empty file: {path}.")
-        return value, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in values.items() if value}
+    return values
 
 
 def load_settings() -> Settings:

@@ -8,7 +8,6 @@ import os
 import platform
 import threading
 import time
-from types import TracebackType
 
 import psutil
 import structlog
@@ -69,9 +68,7 @@ class Publisher:
             BLOCKED.labels(cause)
         self._thread.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
         self._publish()

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import time
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -74,9 +73,7 @@ class Registry:
         self._task = asyncio.create_task(self._publish_for_ever(), name="registry")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await end(self._task)
         with contextlib.suppress(CacheUnavailable):
             await self.resources.cache.run(lambda redis: redis.delete(self._key))

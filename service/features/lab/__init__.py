@@ -5,7 +5,7 @@ A way to hurt a server, so everything in it is bounded, and it is off unless `LA
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -25,7 +25,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield {"lab": None}
         return
     pace = await asyncio.to_thread(work.calibrate, resources.settings.state_dir / "lab" / "iterations_per_ms")
-    async with LabCache(resources) as cache:
+    async with aclosing(LabCache(resources)) as cache:
         feed = asyncio.create_task(Feed(resources, cache).run(), name="lab-feed")
         yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
         await end(feed)

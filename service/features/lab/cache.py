@@ -2,13 +2,10 @@
 
 import asyncio
 import time
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
-import redis.asyncio as redis
-
-from service.cache import CACHE_FAILURES
+from service.cache import CACHE_FAILURES, run_all
 from service.errors import CacheUnavailable
 from service.redis_client import open_redis
 from service.resources import CONNECT_TIMEOUT_S, Resources
@@ -29,12 +26,7 @@ class LabCache:
         url = resources.settings.redis_url.get_secret_value()
         self._waiters: Any = open_redis(url, connections=WAITERS, timeout_s=CONNECT_TIMEOUT_S)
 
-    async def __aenter__(self) -> "LabCache":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
         await self._waiters.aclose()
 
     async def wait(self, ms: int) -> None:
@@ -52,42 +44,31 @@ class LabCache:
 
     async def _give_later(self, key: str, ms: int) -> None:
         await asyncio.sleep(ms / 1000)
-        await self.cache.run(lambda client: _together(client, ("RPUSH", key, "1"), ("PEXPIRE", key, KEPT_MS)))
+        await self.cache.run(lambda client: run_all(client, [("RPUSH", key, "1"), ("PEXPIRE", key, KEPT_MS)]))
 
     async def is_watched(self) -> bool:
         return bool(await self.cache.run(lambda client: client.exists(WATCHED)))
 
     async def publish(self, event: str) -> bool:
         """Whether anybody still watches."""
-        *_, watched = await self.cache.run(
-            lambda client: _together(
-                client,
-                ("XADD", EVENTS, "MAXLEN", "~", KEPT_EVENTS, "*", "event", event),
-                ("PEXPIRE", EVENTS, KEPT_MS),
-                ("EXISTS", WATCHED),
-            )
-        )
+        commands = [
+            ("XADD", EVENTS, "MAXLEN", "~", KEPT_EVENTS, "*", "event", event),
+            ("PEXPIRE", EVENTS, KEPT_MS),
+            ("EXISTS", WATCHED),
+        ]
+        *_, watched = await self.cache.run(lambda client: run_all(client, commands))
         return bool(watched)
 
     async def watch(self, after: str) -> list[tuple[str, str]]:
         """Tell the workers that somebody watches; what they did since the event `after`, as ids and events."""
-        _, entries = await self.cache.run(
-            lambda client: _together(
-                client,
-                ("SET", WATCHED, "1", "PX", WATCHED_MS),
-                ("XRANGE", EVENTS, f"({after}", "+", "COUNT", EVENTS_A_READ),
-            )
-        )
+        commands = [
+            ("SET", WATCHED, "1", "PX", WATCHED_MS),
+            ("XRANGE", EVENTS, f"({after}", "+", "COUNT", EVENTS_A_READ),
+        ]
+        _, entries = await self.cache.run(lambda client: run_all(client, commands))
         return [(identifier.decode(), fields[b"event"].decode()) for identifier, fields in entries]
 
 
 def recently(s: float) -> str:
     """The id of an event of `s` seconds ago."""
     return f"{int((time.time() - s) * 1000)}-0"
-
-
-async def _together(client: redis.Redis, *commands: tuple[Any, ...]) -> list[Any]:
-    async with client.pipeline(transaction=False) as pipe:
-        for command in commands:
-            pipe.execute_command(*command)
-        return await pipe.execute()
