@@ -6,17 +6,18 @@ import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from functools import partial
 from json import dumps
 from typing import Any
 
 import asyncpg
+from alembic.script import Script
 from asyncpg.connect_utils import SessionAttribute
 
 from service.cli import CommandError
 from service.cli.run import check_pooler, check_port, check_state_dir
 from service.cli.schema import pending, read_heads, read_scripts
-from service.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session
+from service.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from service.cli.sizing import make_plan
 from service.postgres_url import read_hosts
 from service.settings import ConfigurationError, Settings, load_settings
@@ -27,6 +28,7 @@ PROXY_KEEPALIVE_S = 60.0
 FILES = 8192
 """A connection is a file: 10,000 clients over two workers, and whatever else a worker has open."""
 PATIENCE_S = 1.0
+_session = partial(session, name="service.doctor", patience_s=PATIENCE_S)
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,18 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
     facts = None
     with _noted(findings, "postgres", mend="start it, or correct DATABASE_URL"):
         options = session_options(settings)
-        async with session(
-            settings.database_url, name="service.doctor", patience_s=PATIENCE_S, options=options
-        ) as connection:
+        async with _session(settings.database_url, options=options) as connection:
             facts = await ask_postgres(connection)
             check_pooler(settings, facts)
-            findings += _postgres(
-                facts, [script.revision for script in pending(read_scripts(), await read_heads(connection))]
-            )
+            findings += _postgres(facts, pending(read_scripts(), await read_heads(connection)))
     if settings.database_url and (hosts := read_hosts(url := settings.database_url.get_secret_value())):
         findings.append(await _hosts(url, hosts))
     if settings.database_read_url:
-        with _noted(
-            findings, "replica", mend="start it, or correct DATABASE_READ_URL; until then the primary is asked"
-        ):
+        mend = "start it, or correct DATABASE_READ_URL; until then the primary is asked"
+        with _noted(findings, "replica", mend=mend):
             findings.append(await _replica(settings))
     with _noted(findings, "redis", mend="start it, or correct REDIS_URL"):
-        servers = await ask_redis(settings.redis_url, name="service.doctor", patience_s=PATIENCE_S)
+        servers = await with_redis(ask_redis, settings.redis_url, name="service.doctor", patience_s=PATIENCE_S)
         for name, info in (servers or {"": {}}).items():
             findings += _redis(name, info)
     with _noted(findings, "sizing", mend="change a variable that the sentence names"):
@@ -95,12 +92,13 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
         findings.append(await asyncio.to_thread(_port, settings))
 
 
-def _postgres(facts: PostgresFacts, lacking: list[str]) -> Iterator[Finding]:
+def _postgres(facts: PostgresFacts, lacking: list[Script]) -> Iterator[Finding]:
     wrong = "point DATABASE_URL at the primary: this is a standby" if facts.read_only else ""
     by = ", by way of a pooler" if facts.pooled else ""
     unbounded = "have the pooler set statement_timeout, as docs/stores.md does" if not facts.bounded else ""
     yield Finding("postgres", f"{facts.version}, max_connections {facts.max_connections}{by}", wrong, unbounded)
-    yield Finding("migrations", ", ".join(lacking) or "all applied", "python -m service migrate" if lacking else "")
+    names = ", ".join(script.revision for script in lacking)
+    yield Finding("migrations", names or "all applied", "python -m service migrate" if lacking else "")
 
 
 async def _hosts(url: str, hosts: Sequence[tuple[str, int]]) -> Finding:
@@ -125,9 +123,7 @@ async def _state(url: str, host: str, port: int) -> str:
 
 
 async def _replica(settings: Settings) -> Finding:
-    async with session(
-        settings.database_read_url, name="service.doctor", patience_s=PATIENCE_S, variable="DATABASE_READ_URL"
-    ) as connection:
+    async with _session(settings.database_read_url, variable="DATABASE_READ_URL") as connection:
         facts = await ask_postgres(connection)
         lag = await connection.fetchval("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float")
     advice = "" if facts.read_only else "point DATABASE_READ_URL at a standby: a primary is not asked there"
@@ -139,43 +135,31 @@ def _redis(name: str, info: dict[str, Any]) -> Iterator[Finding]:
     if not info:
         yield Finding("redis", "answers, and forbids INFO", advice="see to it that it persists and does not evict")
         return
-    yield Finding(
-        "redis", f"{at}{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-    )
+    version = info.get("valkey_version", info["redis_version"])
+    yield Finding("redis", f"{at}{info.get('server_name', 'redis')} {version}")
     appends = bool(info.get("aof_enabled"))
     wrong = "" if appends else "set appendonly yes: without it a crash loses what was counted since the last snapshot"
     yield Finding("persistence", f"appendonly {'yes' if appends else 'no'}", wrong)
     policy, limit = str(info.get("maxmemory_policy")), int(info.get("maxmemory", 0))
-    wrong = (
-        "set maxmemory-policy volatile-lru or noeviction: this one evicts counters"
-        if policy.startswith("allkeys")
-        else ""
-    )
+    evicts = limit and policy.startswith("allkeys")
+    wrong = "set maxmemory-policy volatile-lru or noeviction: this one evicts counters" if evicts else ""
     advice = "" if limit else "set maxmemory to what the machine can spare"
-    yield Finding("eviction", f"maxmemory {limit or 'unbounded'}, {policy}", wrong if limit else "", advice)
+    yield Finding("eviction", f"maxmemory {limit or 'unbounded'}, {policy}", wrong, advice)
 
 
 def _plan(plan: Plan, settings: Settings) -> Iterator[Finding]:
-    yield Finding(
-        "connections",
-        f"{plan.connection_budget} / ({plan.workers} workers x {plan.replicas} replicas x {GENERATIONS}): {plan.db_pool} each",
-    )
+    divided = f"{plan.connection_budget} / ({plan.workers} workers x {plan.replicas} replicas x {GENERATIONS})"
+    yield Finding("connections", f"{divided}: {plan.db_pool} each")
     turns = "lower WEB_CONCURRENCY: more workers than CPUs take turns" if plan.workers > max(1, plan.cpus) else ""
     stalls = "allow a whole CPU: with less, everything stands still in each period of 0.1 s" if plan.cpus < 1 else ""
     yield Finding("cpus", f"{plan.cpus:g} ({plan.notes['cpus'][0]}), {plan.workers} workers", advice=turns or stalls)
     yield _memory(plan, settings.worker_memory_mb)
+    # Settings are refused where this is not their order.
     order = [plan.statement_timeout_s, plan.request_timeout_s, plan.drain_timeout_s, plan.graceful_timeout_s]
-    wrong = (
-        ""
-        if all(one < next_ for one, next_ in pairwise(order))
-        else "raise GRACEFUL_TIMEOUT_S, or lower REQUEST_TIMEOUT_S"
-    )
-    yield Finding("timeouts", "statement {:g} < request {:g} < drain {:g} < stop {:g} s".format(*order), wrong)
-    closes = plan.keepalive_s <= PROXY_KEEPALIVE_S
-    advice = (
-        "raise KEEPALIVE_S above the proxy's, or the proxy sends requests into closing connections" if closes else ""
-    )
-    yield Finding("keep-alive", f"{plan.keepalive_s:g} s; proxies keep {PROXY_KEEPALIVE_S:g} as a rule", advice=advice)
+    yield Finding("timeouts", "statement {:g} < request {:g} < drain {:g} < stop {:g} s".format(*order))
+    advice = "raise KEEPALIVE_S above the proxy's, or the proxy sends requests into closing connections"
+    found = f"{plan.keepalive_s:g} s; proxies keep {PROXY_KEEPALIVE_S:g} as a rule"
+    yield Finding("keep-alive", found, advice=advice if plan.keepalive_s <= PROXY_KEEPALIVE_S else "")
 
 
 def _memory(plan: Plan, worker_mb: int) -> Finding:

@@ -129,27 +129,23 @@ async def _keeps_statements(connection: Connection) -> bool:
         return False
 
 
-async def ask_redis(url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S) -> dict[str, dict[str, Any]]:
-    """What INFO says, by server: of each primary of a cluster. Nothing where it is forbidden.
-
-    Raises: as `session`.
-    """
-
-    async def ask(client: AnyRedis) -> dict[str, dict[str, Any]]:
-        try:
-            if isinstance(client, redis.RedisCluster):
-                return dict(await client.info(target_nodes=redis.RedisCluster.PRIMARIES))
-            return {"": dict(await client.info())}
-        except ResponseError:
-            return {}
-
-    return await with_redis(ask, url, name=name, patience_s=patience_s)
+async def ask_redis(client: AnyRedis) -> dict[str, dict[str, Any]]:
+    """What INFO says, by server: of each primary of a cluster. Nothing where it is forbidden."""
+    try:
+        if isinstance(client, redis.RedisCluster):
+            return dict(await client.info(target_nodes=redis.RedisCluster.PRIMARIES))
+        return {"": dict(await client.info())}
+    except ResponseError:
+        return {}
 
 
 async def with_redis(
     ask: Callable[[AnyRedis], Awaitable[T]], url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S
 ) -> T:
-    """Raises: as `session`."""
+    """What `ask` makes of a client that has connected.
+
+    Raises: as `session`.
+    """
     if url is None:
         raise ConfigurationError("REDIS_URL is not set: give it a Redis or Valkey, redis://host:port/0.")
     dsn = url.get_secret_value()

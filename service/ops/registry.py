@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import socket
-import time
 from typing import Any
 
 import psutil
@@ -66,7 +65,8 @@ class Registry:
         self.host, self.pid = socket.gethostname(), os.getpid()
         self.id = f"{self.host}:{self.pid}"
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first call only starts the measurement
+        self._cpu_percent = 0.0
+        """Of one core, since the last write: asked for more often than that it would be noise."""
         self._key = f"{{workers}}:{self.id}"
 
     async def __aenter__(self) -> "Registry":
@@ -80,6 +80,7 @@ class Registry:
 
     async def _publish_for_ever(self) -> None:
         while True:
+            self._cpu_percent = self._process.cpu_percent()
             with contextlib.suppress(CacheUnavailable):
                 await self._publish()
             await asyncio.sleep(PUBLISH_EVERY_S)
@@ -129,12 +130,5 @@ class Registry:
             cpu_lane=LaneState(running=lane.running, waiting=lane.waiting, threads=lane.threads),
             db_pool=PoolState(in_use=pg.get_size() - idle, idle=idle, max=pg.get_max_size()),
             rss_mb=round(self._process.memory_info().rss / 2**20, 1),
-            cpu_percent=self._cpu_percent(),
+            cpu_percent=self._cpu_percent,
         )
-
-    def _cpu_percent(self) -> float:
-        """Of one core, since the last write: asked for more often than that it would be noise."""
-        now = time.monotonic()
-        if now - getattr(self, "_measured_at", 0.0) >= PUBLISH_EVERY_S / 2:
-            self._measured_at, self._cpu = now, self._process.cpu_percent()
-        return self._cpu
