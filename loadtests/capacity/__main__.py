@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path
 
 from rich.console import Console
@@ -17,30 +18,6 @@ from local.process import LocalError
 REPORTS = (Path("reports/proof.json"), Path("reports/bench.json"))
 AGREES = 0.2
 """Largest error of requests a second for which the simulation is believed."""
-LOADS = {
-    "redirects_per_second": "links followed",
-    "creates_per_second": "links created",
-    "reads_per_second": "links read",
-    "qrs_per_second": "QR codes drawn",
-    "connections": "idle client connections that the workers hold; behind a proxy, few",
-    "links": "links that Redis keeps",
-    "popular": "links that most clicks are of",
-    "miss_share": "share of redirects that Redis does not know",
-    "log_share": "ACCESS_LOG_SAMPLE",
-}
-BOXES = {
-    "cpus": "of a box",
-    "network_gbit": "of a box",
-    "busiest_worker": "share of its core that the busiest worker may use",
-    "backend_share": "share of their CPUs that Redis and Postgres may use",
-    "redis_gb": "memory of a Redis shard",
-    "redis_clients": "maxclients of a Redis",
-    "postgres_cpus": "of Postgres",
-    "postgres_connections": "its max_connections, less a reserve",
-    "pod_workers": "workers of a pod that has several",
-}
-MAY_BE_NONE = {*LOADS} - {"popular"}
-MOST = 1e12
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,9 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _plan(given: argparse.Namespace, console: Console) -> int:
     costs = read_costs(given.costs if given.costs is not None else [path for path in REPORTS if path.exists()])
-    load = Load(**{name: getattr(given, name) for name in LOADS})
-    boxes = Boxes(**{name: getattr(given, name) for name in BOXES})
-    if not any(getattr(load, name) for name in LOADS if name.endswith("_per_second")):
+    load = Load(**{each.name: getattr(given, each.name) for each in fields(Load)})
+    boxes = Boxes(**{each.name: getattr(given, each.name) for each in fields(Boxes)})
+    if not any(value for name, value in vars(load).items() if name.endswith("_per_second")):
         raise ValueError("There is no load: give it --redirects-per-second, or another rate.")
     _print_walk(list(walk(load, costs, boxes)), console)
     _print_assumptions(costs, load, boxes, console)
@@ -103,10 +80,10 @@ def _print_assumptions(costs: dict[str, Cost], load: Load, boxes: Boxes, console
     table = Table("", "value", "from", "what it is", title="Assumed")
     for name, cost in costs.items():
         table.add_row(name, f"{cost.value:.4g} {cost.unit}", cost.source, cost.says)
-    for kind, says in ((load, LOADS), (boxes, BOXES)):
+    for kind in (load, boxes):
         table.add_section()
-        for name, what in says.items():
-            table.add_row(name, f"{getattr(kind, name):,g}", "option", what)
+        for each in fields(kind):
+            table.add_row(each.name, f"{getattr(kind, each.name):,g}", "option", each.metadata["says"])
     console.print(table)
 
 
@@ -136,11 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m loadtests.capacity", description="What a load needs of everything."
     )
     add = parser.add_argument
-    for defaults, says in ((Load(), LOADS), (Boxes(), BOXES)):
-        for name, what in says.items():
-            usual = getattr(defaults, name)
-            option = f"--{name.replace('_', '-')}"
-            add(option, type=_number(name, type(usual)), default=usual, metavar="N", help=f"{what} ({usual:,g})")
+    for each in (*fields(Load), *fields(Boxes)):
+        says = f"{each.metadata['says']} ({each.default:,g})"
+        add(f"--{each.name.replace('_', '-')}", type=_number_of(each), default=each.default, metavar="N", help=says)
     reports = ", ".join(map(str, REPORTS))
     add("--costs", type=Path, nargs="*", metavar="FILE", help=f"what was measured: proof.json, bench.json ({reports})")
     add(
@@ -153,18 +128,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(name: str, kind: type[float]) -> Callable[[str], float]:
-    most = 1 if name.endswith("_share") or name == "busiest_worker" else MOST
+def _number_of(option: Field[float]) -> Callable[[str], float]:
+    kind = int if option.type is int else float
+    most, may_be_none = option.metadata["most"], option.metadata["may_be_none"]
 
     def number(text: str) -> float:
         try:
             value = kind(float(text))  # 1e6 is a whole number, too
         except (ValueError, OverflowError):
             value = -1
-        if not 0 <= value <= most or not (value or name in MAY_BE_NONE):
-            raise argparse.ArgumentTypeError(
-                f"must be {'from 0' if name in MAY_BE_NONE else 'more than 0, and'} up to {most:g}, not {text!r}"
-            )
+        if not 0 <= value <= most or not (value or may_be_none):
+            least = "from 0" if may_be_none else "more than 0, and"
+            raise argparse.ArgumentTypeError(f"must be {least} up to {most:g}, not {text!r}")
         return value
 
     return number

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from loadtests.capacity.costs import Cost
 
@@ -14,17 +16,28 @@ FLUSH_S = 0.5
 """Clicks go to Postgres twice a second."""
 
 
+MOST = 1e12
+
+
+def _number(usual: float, says: str, *, most: float = MOST, may_be_none: bool = False) -> Any:
+    """What a person may say instead of `usual`, and what it means."""
+    return field(default=usual, metadata={"says": says, "most": most, "may_be_none": may_be_none})
+
+
+_load = partial(_number, may_be_none=True)
+
+
 @dataclass(frozen=True)
 class Load:
-    redirects_per_second: float = 0.0
-    creates_per_second: float = 0.0
-    reads_per_second: float = 0.0
-    qrs_per_second: float = 0.0
-    connections: int = 0
-    links: int = 1_000_000
-    popular: int = 100_000
-    miss_share: float = 0.01
-    log_share: float = 0.01
+    redirects_per_second: float = _load(0.0, "links followed")
+    creates_per_second: float = _load(0.0, "links created")
+    reads_per_second: float = _load(0.0, "links read")
+    qrs_per_second: float = _load(0.0, "QR codes drawn")
+    connections: int = _load(0, "idle client connections that the workers hold; behind a proxy, few")
+    links: int = _load(1_000_000, "links that Redis keeps")
+    popular: int = _number(100_000, "links that most clicks are of")
+    miss_share: float = _load(0.01, "share of redirects that Redis does not know", most=1)
+    log_share: float = _load(0.01, "ACCESS_LOG_SAMPLE", most=1)
 
     def times(self, factor: float) -> "Load":
         """So much of the traffic; the links there are stay."""
@@ -36,15 +49,15 @@ class Load:
 class Boxes:
     """What one of each is taken to be."""
 
-    cpus: int = 16
-    network_gbit: float = 10.0
-    busiest_worker: float = 0.8
-    backend_share: float = 0.6
-    redis_gb: float = 8.0
-    redis_clients: int = 10_000
-    postgres_cpus: int = 16
-    postgres_connections: int = 400
-    pod_workers: int = 4
+    cpus: int = _number(16, "of a box")
+    network_gbit: float = _number(10.0, "of a box")
+    busiest_worker: float = _number(0.8, "share of its core that the busiest worker may use", most=1)
+    backend_share: float = _number(0.6, "share of their CPUs that Redis and Postgres may use", most=1)
+    redis_gb: float = _number(8.0, "memory of a Redis shard")
+    redis_clients: int = _number(10_000, "maxclients of a Redis")
+    postgres_cpus: int = _number(16, "of Postgres")
+    postgres_connections: int = _number(400, "its max_connections, less a reserve")
+    pod_workers: int = _number(4, "workers of a pod that has several")
 
 
 @dataclass(frozen=True)
