@@ -94,13 +94,15 @@ def _check(given: argparse.Namespace, console: Console) -> int:
     with console.status("starting") as status:
         for row in check(seconds=given.seconds, tries=given.tries, say=status.update):
             rows.append(row)
+            measured, simulated = row.measured, row.simulated
             table.add_row(
-                row.load, str(row.workers), str(row.users),
-                f"{row.measured:,.4g}", f"{row.simulated:,.4g}", f"{row.error:+.0%}",
-                f"{row.measured_ms:.3g}", f"{row.simulated_ms:.3g}", f"{row.error_ms:+.0%}", f"{row.others_cores:.1f}",
+                row.load, str(row.scene.workers), str(row.scene.users),
+                f"{measured.result.rps:,.4g}", f"{simulated.per_second:,.4g}", f"{row.error:+.0%}",
+                f"{measured.result.p50_ms:.3g}", f"{simulated.percentile_ms(50):.3g}", f"{row.error_ms:+.0%}",
+                f"{measured.others_cores:.1f}",
             )  # fmt: skip
     console.print(table)
-    if any(row.others_cores > CROWDED for row in rows):
+    if any(row.measured.others_cores > CROWDED for row in rows):
         console.print(
             "Other programs used this machine meanwhile. The simulation knows how much, and not when: trust the calm rows."
         )

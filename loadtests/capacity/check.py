@@ -15,7 +15,7 @@ from statistics import median
 from loadtests.bench.client import Result
 from loadtests.bench.deployment import Backends, Deployment, backends, deployment
 from loadtests.bench.generator import saturate
-from loadtests.capacity.simulation import Scene, Work, simulate
+from loadtests.capacity.simulation import Outcome, Scene, Work, simulate
 from loadtests.prove.bench import generators
 from loadtests.prove.generate import run_spin
 from loadtests.prove.machine import cpu_seconds, describe
@@ -37,28 +37,40 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Measured:
+    result: Result
+    worker_s: float
+    backend_s: float
+    generator_s: float
+    machine_s: float
+
+    @property
+    def others_cores(self) -> float:
+        """What other programs used of the machine."""
+        return max(0.0, self.machine_s - self.worker_s - self.backend_s - self.generator_s) / self.result.seconds
+
+    def a_request_ms(self, cpu_s: float) -> float:
+        return 1000 * cpu_s / self.result.requests
+
+
+@dataclass(frozen=True)
 class Row:
     """One load on one deployment."""
 
     load: str
-    workers: int
-    users: int
-    measured: float
-    simulated: float
-    measured_ms: float
-    simulated_ms: float
-    others_cores: float
-    """What other programs used of the machine."""
+    scene: Scene
+    measured: Measured
+    simulated: Outcome
 
     @property
     def error(self) -> float:
         """Of requests a second."""
-        return self.simulated / self.measured - 1
+        return self.simulated.per_second / self.measured.result.rps - 1
 
     @property
     def error_ms(self) -> float:
         """Of the median latency."""
-        return self.simulated_ms / self.measured_ms - 1
+        return self.simulated.percentile_ms(50) / self.measured.result.p50_ms - 1
 
 
 @dataclass(frozen=True)
@@ -69,14 +81,14 @@ class Bench:
     seconds: int
     tries: int
 
-    def measure(self, server: Deployment, paths: list[str], users: int) -> "Measured":
+    def measure(self, server: Deployment, paths: list[str], users: int) -> Measured:
         saturate(server.url, paths, connections=users, seconds=1)  # pools and caches
         found: list[Measured] = []
         while len(found) < self.tries and not (found and found[-1].others_cores < CALM_CORES):
             found.append(self._measure_once(server, paths, users))
         return min(found, key=lambda measured: measured.others_cores)
 
-    def _measure_once(self, server: Deployment, paths: list[str], users: int) -> "Measured":
+    def _measure_once(self, server: Deployment, paths: list[str], users: int) -> Measured:
         before = server.cpu_s(), self.servers.cpu_s(), _own_cpu_s(), cpu_seconds().busy
         result = saturate(server.url, paths, connections=users, seconds=self.seconds)
         after = server.cpu_s(), self.servers.cpu_s(), _own_cpu_s(), cpu_seconds().busy
@@ -105,42 +117,12 @@ def check(*, seconds: int, tries: int, say: Say) -> Iterator[Row]:
                 found = bench.measure(server, [f"/r/{code}" for code in server.codes], users)
                 redirect = Work(*map(found.a_request_ms, (found.generator_s, found.worker_s, found.backend_s)))
                 scene = Scene(workers, users, cores, crowded, found.others_cores, seconds=SIMULATED_S)
-                yield _row("redirect", scene, redirect, found)
+                yield Row("redirect", scene, found, simulate(scene, redirect))
         for server, workers in ((one, 1), (two, 2)):
             say(f"CPU jobs, {workers} workers")
             found = bench.measure(server, [JOB], JOB_USERS * workers)
             scene = Scene(workers, JOB_USERS * workers, cores, crowded, found.others_cores, seconds=10)
-            yield _row(f"CPU job of {JOB_MS} ms", scene, job, found)
-
-
-@dataclass(frozen=True)
-class Measured:
-    result: Result
-    worker_s: float
-    backend_s: float
-    generator_s: float
-    machine_s: float
-
-    @property
-    def others_cores(self) -> float:
-        return max(0.0, self.machine_s - self.worker_s - self.backend_s - self.generator_s) / self.result.seconds
-
-    def a_request_ms(self, cpu_s: float) -> float:
-        return 1000 * cpu_s / self.result.requests
-
-
-def _row(load: str, scene: Scene, work: Work, measured: Measured) -> Row:
-    outcome = simulate(scene, work)
-    return Row(
-        load,
-        scene.workers,
-        scene.users,
-        measured=measured.result.rps,
-        simulated=outcome.per_second,
-        measured_ms=measured.result.p50_ms,
-        simulated_ms=outcome.percentile_ms(50),
-        others_cores=measured.others_cores,
-    )
+            yield Row(f"CPU job of {JOB_MS} ms", scene, found, simulate(scene, job))
 
 
 def _own_cpu_s() -> float:
