@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import asyncpg
 import psutil
 
 from loadtests.prove.client import ask
-from loadtests.prove.own_service import ROOT
+from loadtests.prove.own_service import ROOT, environment, migrate
 from local.process import LocalError, free_port, spawn, terminate
 from local.servers import Postgres, Valkey
 
@@ -111,7 +110,7 @@ def backends() -> Iterator[Backends]:
 def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: str) -> Iterator[Deployment]:
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         home, port = Path(folder), free_port()
-        environment = _environment(backends, home, textbook=name == "textbook") | {
+        variables = _variables(backends, home, textbook=name == "textbook") | {
             "WEB_CONCURRENCY": str(workers),
             "PORT": str(port),
             "GUNICORN_CMD_ARGS": f"--bind=127.0.0.1:{port}",
@@ -119,15 +118,9 @@ def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: 
         }
         if name == "ours":
             _share_work(home)
-            subprocess.run(
-                [sys.executable, "-m", "service", "migrate"],
-                env=environment,
-                cwd=ROOT,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            migrate(variables)
         with (home / "log").open("wb") as log:
-            process = spawn([sys.executable, *COMMANDS[name]], env=environment, cwd=ROOT, stdout=log, stderr=log)
+            process = spawn([sys.executable, *COMMANDS[name]], env=variables, cwd=ROOT, stdout=log, stderr=log)
         try:
             started = Deployment(name, process, port=port, workers=workers, log=home / "log")
             started.wait_ready()
@@ -138,20 +131,13 @@ def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: 
             terminate(process, within_s=40)
 
 
-def _environment(backends: Backends, home: Path, *, textbook: bool) -> dict[str, str]:
-    """Nothing of this terminal's. The textbook has a database of its own."""
+def _variables(backends: Backends, home: Path, *, textbook: bool) -> dict[str, str]:
+    """The textbook has a database of its own."""
     postgres, redis = backends.postgres.url, backends.valkey.url
     if textbook:
         postgres, redis = f"{postgres.rpartition('/')[0]}/textbook", f"{redis.rpartition('/')[0]}/1"
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": postgres,
-        "REDIS_URL": redis,
-        "STATE_DIR": str(home / "state"),
-        "ACCESS_LOG_SAMPLE": ACCESS_LOG_SAMPLE,
-    }
+    state = {"STATE_DIR": str(home / "state"), "ACCESS_LOG_SAMPLE": ACCESS_LOG_SAMPLE}
+    return environment({"DATABASE_URL": postgres, "REDIS_URL": redis, **state}, home)
 
 
 def _share_work(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from email.message import Message
 from typing import Any
 
 from loadtests.prove.connection import Address
@@ -20,23 +21,22 @@ def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10
     Raises:
         OSError: there was none.
     """
-    connection = http.client.HTTPConnection(*Address.of(url), timeout=timeout_s)
-    try:
-        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except http.client.HTTPException as error:
-        raise ConnectionError(str(error)) from error
-    finally:
-        connection.close()
+    status, content, _ = _exchange(url, path, body, timeout_s)
+    return status, content
 
 
 def answering_host(url: str) -> str:
     """The replica that answered, by its X-Worker; empty where the deployment does not say."""
-    connection = http.client.HTTPConnection(*Address.of(url), timeout=10)
+    headers = _exchange(url, "/livez", None, 10)[2]
+    return headers.get("X-Worker", "").rpartition(":")[0]
+
+
+def _exchange(url: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes, Message]:
+    connection = http.client.HTTPConnection(*Address.of(url), timeout=timeout_s)
     try:
-        connection.request("GET", "/livez")
-        return (connection.getresponse().getheader("X-Worker") or "").rpartition(":")[0]
+        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
     except http.client.HTTPException as error:
         raise ConnectionError(str(error)) from error
     finally:

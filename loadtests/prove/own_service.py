@@ -23,6 +23,13 @@ def environment(variables: dict[str, str], home: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
 
 
+def migrate(variables: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "service", "migrate"]
+    done = subprocess.run(command, env=variables, cwd=variables["HOME"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LocalError(f"The schema could not be made: {done.stderr.strip().splitlines()[-1]}")
+
+
 class OwnService:
     def __init__(self, workers: int, variables: dict[str, str], home: Path) -> None:
         self._home = home

@@ -3,8 +3,6 @@
 So windows can alternate between them, and no restart lies between the two sides of a ratio.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from loadtests.prove.client import answering_host, read_workers
-from loadtests.prove.own_service import OwnService, environment
+from loadtests.prove.own_service import OwnService, environment, migrate
 from local.process import LocalError
 from local.servers import Postgres, Valkey
 
@@ -101,7 +99,7 @@ def own_services(counts: Iterable[int]) -> Iterator[OwnServices]:
         postgres = stack.enter_context(Postgres(home / "postgres", settings=FAST))
         valkey = stack.enter_context(Valkey(home / "valkey"))
         shared = {"DATABASE_URL": postgres.url, "REPLICAS": str(len(counts))}
-        _migrate(shared | {"REDIS_URL": valkey.url}, home)
+        migrate(environment(shared | {"REDIS_URL": valkey.url}, home))
         services: dict[int, OwnService] = {}
         for number, workers in enumerate(counts):
             redis = f"{valkey.url.rpartition('/')[0]}/{number}"  # /workers lists what shares a Redis database
@@ -114,12 +112,3 @@ def own_services(counts: Iterable[int]) -> Iterator[OwnServices]:
         for service in services.values():
             service.wait_until_ready()
         yield OwnServices(services)
-
-
-def _migrate(variables: dict[str, str], home: Path) -> None:
-    command = [sys.executable, "-m", "service", "migrate"]
-    done = subprocess.run(
-        command, env=environment(variables, home), cwd=home, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise LocalError(f"The schema could not be made: {done.stderr.strip().splitlines()[-1]}")
