@@ -10,7 +10,8 @@ import time
 from bisect import bisect_left
 from collections import deque
 
-from service.watchdog import Turn, Watchdog
+from service.causes import Turn
+from service.watchdog import Watchdog
 
 INTERVAL_S = 0.04
 """A block that begins between two turns seems shorter by up to this."""

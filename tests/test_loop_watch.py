@@ -15,10 +15,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from service.causes import Clocks, Turn, classify
 from service.loop_watch import LoopWatch
 from service.metrics import WorkerStats
 from service.observe import Observe
-from service.watchdog import Clocks, Incident, Turn, classify
+from service.watchdog import Incident
 
 pytestmark = pytest.mark.anyio
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.causes import MENDS
 from service.errors import CacheUnavailable
 from service.features.lab.cache import LabCache
 from service.features.lab.deps import WORKER
 from service.logs import request_id
 from service.resources import Resources
-from service.watchdog import MENDS
 
 LOOK_EVERY_S = 1.0
 PUBLISH_EVERY_S = 0.2
