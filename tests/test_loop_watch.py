@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -15,11 +16,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from service.causes import Clocks, Turn, classify
 from service.loop_watch import LoopWatch
+from service.loop_watch.causes import Clocks, Turn, classify
+from service.loop_watch.stacks import LAYERS
+from service.loop_watch.watchdog import Incident
 from service.metrics import WorkerStats
 from service.observe import Observe
-from service.watchdog import Incident
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +139,10 @@ async def test_a_block_is_reported_while_it_lasts_and_once_when_it_ends() -> Non
     events = [line["event"] for line in logs if line["cause"] == "blocking call"]
     assert events == ["event loop is blocked", "event loop was blocked"]
     assert "await" in logs[-1]["mend"]
+
+
+def test_the_layers_that_are_never_at_fault_are_files_there_are() -> None:
+    assert [layer for layer in LAYERS if not Path(layer).is_file()] == []
 
 
 def spent(**seconds: float) -> Clocks:

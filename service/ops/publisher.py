@@ -13,9 +13,9 @@ import psutil
 import structlog
 
 from service import __version__, metrics
-from service.causes import MENDS
 from service.lifecycle import lifecycle
 from service.loop_watch import BUCKETS_S
+from service.loop_watch.causes import MENDS
 from service.metrics import counter, gauge, histogram, tell, tell_histogram
 from service.resources import Resources
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.causes import MENDS
 from service.errors import CacheUnavailable
 from service.features.lab.cache import LabCache
 from service.features.lab.deps import WORKER
 from service.logs import request_id
+from service.loop_watch.causes import MENDS
 from service.resources import Resources
 
 LOOK_EVERY_S = 1.0

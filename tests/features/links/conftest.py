@@ -22,7 +22,7 @@ MAY_BLOCK = [
     # At start and stop, when there is nobody to wait.
     ("service/limits.py", "read_limits"),
     ("service/logs.py", "written_by_thread"),
-    ("service/watchdog.py", "stop"),
+    ("service/loop_watch/watchdog.py", "stop"),
     # The libraries look for files of their own when they open a connection: a few stats, once each.
     ("asyncpg/connect_utils.py", "_parse_connect_arguments"),
     ("redis/asyncio/connection.py", "make_connection"),

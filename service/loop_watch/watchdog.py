@@ -16,9 +16,9 @@ from types import CodeType
 
 import structlog
 
-from service.causes import MENDS, Cause, Clocks, Turn, classify
+from service.loop_watch.causes import MENDS, Cause, Clocks, Turn, classify
+from service.loop_watch.stacks import Look, Place, is_own, look, place_of, stack
 from service.observe import Request
-from service.stacks import Look, Place, is_own, look, place_of, stack
 
 ONGOING_S = 5.0
 """A block this long is reported while it lasts too: its worker may be killed before it ends."""

@@ -8,10 +8,11 @@ from types import CodeType, FrameType
 
 from service.observe import Request, request_on
 
-ROOT = f"{Path(__file__).parents[1]}/"
+ROOT = f"{Path(__file__).parents[2]}/"
 STDLIB = f"{sysconfig.get_path('stdlib')}/"
 LAYERS = tuple(
-    f"{ROOT}service/{name}.py" for name in ("observe", "hot", "guards", "lanes", "server", "protocol", "loop_watch")
+    f"{ROOT}service/{name}.py"
+    for name in ("observe", "hot", "guards", "lanes", "server", "protocol", "loop_watch/__init__")
 )
 """On every request's stack, so they say nothing about who is at fault."""
 

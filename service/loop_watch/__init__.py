@@ -10,8 +10,8 @@ import time
 from bisect import bisect_left
 from collections import deque
 
-from service.causes import Turn
-from service.watchdog import Watchdog
+from service.loop_watch.causes import Turn
+from service.loop_watch.watchdog import Watchdog
 
 INTERVAL_S = 0.04
 """A block that begins between two turns seems shorter by up to this."""

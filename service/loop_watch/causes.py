@@ -5,7 +5,7 @@ import operator
 from collections import Counter
 from typing import Literal, NamedTuple
 
-from service.stacks import Look
+from service.loop_watch.stacks import Look
 
 Cause = Literal["blocking call", "cpu on the loop", "garbage collection", "starved"]
 
