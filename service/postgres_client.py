@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from service.postgres_url import read_hosts
+from service.store_urls import read_postgres_url
 
 NEXT_HOST_AFTER_S = 0.2
 """A server in the same zone has taken a connection in 20 ms. asyncpg itself waits for a silent one as long as it may, and
@@ -20,7 +20,7 @@ async def connect(dsn: str | None = None, *, timeout: float = 60, **options: Any
 
     Raises: as asyncpg.connect.
     """
-    hosts = read_hosts(dsn or "")
+    hosts = read_postgres_url(dsn or "")
     if not hosts:
         return await asyncpg.connect(dsn, timeout=timeout, **options)
     calls = [partial(asyncpg.connect, dsn, host=host, port=port, timeout=timeout, **options) for host, port in hosts]

@@ -12,7 +12,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.redis_url import parse
+from service.store_urls import read_redis_url
 
 AnyRedis = Redis | RedisCluster
 Ask = Callable[..., Awaitable[Any]]
@@ -31,7 +31,7 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 
 def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) -> AnyRedis:
     """A client that has not connected yet. Whoever waits for it longer than `timeout_s` gets an error."""
-    place = parse(url)
+    place = read_redis_url(url)
     # One more try for a connection that was closed while idle; a slow answer is not asked for again.
     retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
     options = {"socket_connect_timeout": timeout_s, "retry": retry, **place.options, **options}

@@ -26,8 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.callers import ApiKey, Rate
-from service.postgres_url import read_hosts
-from service.redis_url import parse as parse_redis_url
+from service.store_urls import read_postgres_url, read_redis_url
 
 DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
@@ -158,7 +157,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            read_hosts(value.get_secret_value())
+            read_postgres_url(value.get_secret_value())
         return value
 
     @field_validator("redis_url")
@@ -166,7 +165,7 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        parse_redis_url(value.get_secret_value())
+        read_redis_url(value.get_secret_value())
         # The client knows the protocol by one name only.
         return SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))
 

@@ -19,9 +19,9 @@ from service.cli.run import check_pooler, check_port, check_state_dir
 from service.cli.schema import pending, read_heads, read_scripts
 from service.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from service.cli.sizing import make_plan
-from service.postgres_url import read_hosts
 from service.settings import ConfigurationError, Settings, load_settings
 from service.sizing import GENERATIONS, Plan, session_options
+from service.store_urls import read_postgres_url
 
 PROXY_KEEPALIVE_S = 60.0
 """What the usual proxies keep an idle connection for: nginx's upstreams, the load balancers of AWS."""
@@ -72,7 +72,7 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
             facts = await ask_postgres(connection)
             check_pooler(settings, facts)
             findings += _postgres(facts, pending(read_scripts(), await read_heads(connection)))
-    if settings.database_url and (hosts := read_hosts(url := settings.database_url.get_secret_value())):
+    if settings.database_url and (hosts := read_postgres_url(url := settings.database_url.get_secret_value())):
         findings.append(await _hosts(url, hosts))
     if settings.database_read_url:
         mend = "start it, or correct DATABASE_READ_URL; until then the primary is asked"

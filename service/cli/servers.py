@@ -17,10 +17,9 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 
 from service.cli import CommandError
 from service.postgres_client import connect
-from service.postgres_url import read_hosts
 from service.redis_client import AnyRedis, open_redis
-from service.redis_url import parse
 from service.settings import ConfigurationError
+from service.store_urls import read_postgres_url, read_redis_url
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -93,7 +92,7 @@ async def session(
             f"{variable} is not set: give it a Postgres, postgresql://user:password@host:port/database."
         )
     dsn = url.get_secret_value()
-    server = f"{variable}: Postgres{_at(read_hosts(dsn)) or _place(dsn)}"
+    server = f"{variable}: Postgres{_at(read_postgres_url(dsn)) or _place(dsn)}"
 
     async def attempt() -> Connection:
         connection: Connection = await connect(
@@ -158,7 +157,7 @@ async def with_redis(
         finally:
             await client.aclose()
 
-    server = f"REDIS_URL: Redis{_at(parse(dsn).nodes) or _place(dsn)}"
+    server = f"REDIS_URL: Redis{_at(read_redis_url(dsn).nodes) or _place(dsn)}"
     return await _patiently(attempt, server=server, patience_s=patience_s)
 
 

@@ -1,12 +1,38 @@
-"""What `REDIS_URL` says: one server, a cluster, or Sentinels that know which server is the primary. Opens nothing."""
+"""What DATABASE_URL and REDIS_URL say: one server, several, a cluster, Sentinels. Opens nothing.
+
+Refusals quote nothing of a URL, as it may hold a password.
+"""
 
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-SCHEMES = re.compile(r"(?P<tls>rediss?|valkeys?)(\+(?P<kind>cluster|sentinel))?://|unix://")
-PORTS = {"cluster": 6379, "sentinel": 26379}
+POSTGRES = re.compile(r"postgres(ql)?://([^/?#]*@)?(?P<hosts>[^/?#]*)[^?#]*\??(?P<query>[^#]*)")
+SETTLES = {"read-write", "primary", "standby", "read-only"}
+"""Values of target_session_attrs that say which of several servers is meant."""
+REDIS = re.compile(r"(?P<tls>rediss?|valkeys?)(\+(?P<kind>cluster|sentinel))?://|unix://")
+PORTS = {"postgres": 5432, "cluster": 6379, "sentinel": 26379}
+
+
+def read_postgres_url(url: str) -> list[tuple[str, int]]:
+    """Where the URL leads, if to several servers; a single one's is the client's to read.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    found = POSTGRES.match(url)
+    if found is None:
+        raise ValueError("must start with postgresql:// or postgres://")
+    hosts = found["hosts"].split(",")
+    if len(hosts) == 1:
+        return []
+    if not SETTLES.intersection(parse_qs(found["query"]).get("target_session_attrs", [])):
+        raise ValueError(
+            "names several hosts: add ?target_session_attrs=read-write, or standby where only reads go, "
+            "so that the right one is taken"
+        )
+    return [_host(host, PORTS["postgres"]) for host in hosts]
 
 
 @dataclass(frozen=True)
@@ -20,13 +46,13 @@ class RedisUrl:
     sentinel_password: str | None
 
 
-def parse(url: str) -> RedisUrl:
+def read_redis_url(url: str) -> RedisUrl:
     """Of a single server only the kind: its URL is the client's to read.
 
     Raises:
-        ValueError: it cannot be used; the message quotes nothing of it, as it may hold a password.
+        ValueError: it cannot be used.
     """
-    scheme = SCHEMES.match(url)
+    scheme = REDIS.match(url)
     if scheme is None:
         raise ValueError("must start with redis://, redis+cluster:// or redis+sentinel://")
     kind = scheme["kind"]
@@ -53,11 +79,11 @@ def parse(url: str) -> RedisUrl:
     if kind == "sentinel":
         options["db"] = int(database or 0)
     hosts = parts.netloc.rpartition("@")[2].split(",")
-    nodes = tuple(_node(host, PORTS[kind]) for host in hosts)
+    nodes = tuple(_host(host, PORTS[kind]) for host in hosts)
     return RedisUrl(kind, nodes, service, options, more.get("sentinel_password"))
 
 
-def _node(host: str, port: int) -> tuple[str, int]:
+def _host(host: str, port: int) -> tuple[str, int]:
     found = re.fullmatch(r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", host)
     if found is None or not 0 < (number := int(found["port"] or port)) < 2**16:
         raise ValueError("must list hosts, each host:port, with commas between")

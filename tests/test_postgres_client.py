@@ -4,7 +4,6 @@ import asyncpg
 import pytest
 
 from service.postgres_client import connect
-from service.postgres_url import read_hosts
 
 
 def several(url: str, *first: str) -> str:
@@ -12,30 +11,6 @@ def several(url: str, *first: str) -> str:
     before, _, after = url.rpartition("@")
     own, _, database = after.partition("/")
     return f"{before}@{','.join([*first, own])}/{database}?target_session_attrs=read-write"
-
-
-def test_several_hosts_are_read_and_a_single_one_is_left_to_the_client() -> None:
-    assert read_hosts("postgresql://u:p,w@one,two:5433/db?target_session_attrs=primary&sslmode=require") == [
-        ("one", 5432),
-        ("two", 5433),
-    ]
-    assert read_hosts("postgresql:///db?host=/run/postgresql") == []
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://u:secret@one/db",
-        "postgresql://u:secret@one,two/db",
-        "postgresql://u:secret@one,two/db?target_session_attrs=any",
-        "postgresql://u:secret@one,/db?target_session_attrs=primary",
-        "postgresql://u:secret@one,two:0/db?target_session_attrs=primary",
-    ],
-)
-def test_what_may_lead_to_the_wrong_server_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^(must|names) ") as refused:
-        read_hosts(url)
-    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.anyio
