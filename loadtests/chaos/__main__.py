@@ -11,8 +11,7 @@ from rich.console import Console
 
 from loadtests.bench.deployment import backends, deployment
 from loadtests.chaos.drill import Verdict, drill
-from loadtests.chaos.faults import FAULTS, Fault, run_out_of_memory
-from loadtests.chaos.memory import own_group
+from loadtests.chaos.faults import FAULTS, Fault
 from loadtests.chaos.overload import KEEPS, ROUTES, Climb, climb
 from loadtests.chaos.report import print_climbs, print_lines, print_table, print_waves, write
 from loadtests.chaos.soak import soak
@@ -78,8 +77,7 @@ async def _soak(given: argparse.Namespace, console: Console) -> int:
 def _chosen(given: argparse.Namespace) -> list[Fault]:
     if given.only:
         return [fault for fault in FAULTS if fault.name in given.only]
-    possible = [fault for fault in FAULTS if fault.strike is not run_out_of_memory or own_group()]
-    return [fault for fault in possible if fault.quick or not given.quick]
+    return [fault for fault in FAULTS if fault.quick or not given.quick]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -37,12 +37,21 @@ class Verdict:
     p99_ms: float = 0.0
     longest_wait_s: float = 0.0
     broken: list[str] = field(default_factory=list)
+    not_run: str = ""
+    """Why not, if it was not."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 async def drill(fault: Fault, stage: Stage, traffic: Traffic) -> Verdict:
+    if why_not := fault.why_not():
+        return Verdict(fault.name, not_run=why_not)
+    async with fault.setting(stage):
+        return await _drill(fault, stage, traffic)
+
+
+async def _drill(fault: Fault, stage: Stage, traffic: Traffic) -> Verdict:
     clicks_before = await stage.clicks()
     tally, began = traffic.begin(), time.monotonic()
     traffic.asking.set()

@@ -7,16 +7,29 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import asyncpg
+
 from loadtests.chaos import hostile
-from loadtests.chaos.memory import no_room
+from loadtests.chaos.disk import why_no_disk
+from loadtests.chaos.memory import no_room, why_no_group
+from loadtests.chaos.settings import (
+    Setting,
+    as_it_is,
+    with_a_standby,
+    with_a_standby_in_the_url,
+    with_links_on_a_small_disk,
+    with_wal_on_a_small_disk,
+)
 from loadtests.chaos.stage import Stage
 from loadtests.prove.client import ask
-from local.process import LocalError, free_port
+from local.process import LocalError
 
 AWAY_S = 3.0
 SILENT_S = 5.0
 """Longer than anybody may wait: who does, waited for the fault to end."""
-LONG_S = 20.0
+FULL_S = 10.0
+"""Until the room that there still is in the pages of the table is taken."""
+LONG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,9 @@ class Fault:
     refuses: bool = False
     """Something is away that some requests need: they are refused."""
     quick: bool = False
+    setting: Setting = as_it_is
+    why_not: Callable[[], str] = str
+    """What this machine lacks for it."""
 
 
 async def reload_thrice(stage: Stage) -> None:
@@ -140,10 +156,44 @@ async def lose_redis(stage: Stage) -> None:
     await stage.keep_everything()
 
 
-async def move_postgres(stage: Stage) -> None:
-    """A fail-over: the same data at another address, which the old name leads to from now on."""
-    await asyncio.to_thread(stage.postgres.stop)
-    stage.postgres.port = stage.to_postgres.target = free_port()
+async def promote_standby(stage: Stage) -> None:
+    """The primary dies without a word, as a machine without power does, and somebody promotes its standby."""
+    assert stage.standby
+    lost, stage.postgres = stage.postgres, stage.standby
+    stage.to_postgres.silence()
+    await asyncio.to_thread(lost.kill)
+    await asyncio.sleep(AWAY_S)
+    await stage.sql("SELECT pg_promote()")
+
+
+async def promote_standby_behind_the_address(stage: Stage) -> None:
+    """The primary is killed; its name, or address, leads to the standby once that is promoted."""
+    assert stage.standby
+    lost, stage.postgres = stage.postgres, stage.standby
+    await asyncio.to_thread(lost.kill)
+    await asyncio.sleep(AWAY_S)
+    await stage.sql("SELECT pg_promote()")
+    stage.to_postgres.target = stage.postgres.port
+
+
+async def fill_disk_of_links(stage: Stage) -> None:
+    """Postgres goes on, and cannot make a table longer."""
+    assert stage.disk
+    await asyncio.to_thread(stage.disk.fill)
+    await asyncio.sleep(FULL_S)
+    stage.disk.free()
+
+
+async def fill_disk_of_wal(stage: Stage) -> None:
+    """Postgres gives up with a PANIC, and cannot start again until there is room."""
+    assert stage.disk
+    await asyncio.to_thread(stage.disk.fill)
+    with suppress(asyncpg.PostgresError, OSError):
+        while True:
+            await stage.sql("SELECT pg_logical_emit_message(true, '', repeat('x', 1000000))")
+    await stage.until(lambda: not stage.postgres.running, "rid of Postgres", within_s=20)
+    await asyncio.sleep(AWAY_S)
+    stage.disk.free()
     await asyncio.to_thread(stage.postgres.start)
 
 
@@ -187,19 +237,41 @@ FAULTS = (
     Fault("kill -9 of a worker", signal_worker(signal.SIGKILL), cuts=True, quick=True),
     Fault("SIGSEGV in a worker", signal_worker(signal.SIGSEGV), cuts=True),
     Fault("SIGTERM to a worker alone", signal_worker(signal.SIGTERM)),
-    Fault("a worker out of memory", run_out_of_memory, cuts=True),
+    Fault("a worker out of memory", run_out_of_memory, cuts=True, why_not=why_no_group),
     Fault("an event loop blocked for ever", block_a_loop, cuts=True, quick=True),
     Fault("kill -9 of everything", kill_everything, cuts=True, down=True),
     Fault("Postgres 100 ms slower", slow_postgres),
     Fault("Postgres silent", silent_postgres, refuses=True),
-    Fault("Postgres killed, back after 20 s", lose_postgres, refuses=True),
-    Fault("Postgres at another address", move_postgres, refuses=True),
+    Fault("Postgres killed, back after a minute", lose_postgres, refuses=True),
+    Fault(
+        "Postgres's standby promoted, both in the URL", promote_standby, refuses=True, setting=with_a_standby_in_the_url
+    ),
+    Fault(
+        "Postgres's standby promoted, at the old address",
+        promote_standby_behind_the_address,
+        refuses=True,
+        setting=with_a_standby,
+    ),
+    Fault(
+        "Postgres's disk of tables full",
+        fill_disk_of_links,
+        refuses=True,
+        setting=with_links_on_a_small_disk,
+        why_not=why_no_disk,
+    ),
+    Fault(
+        "Postgres's disk of WAL full",
+        fill_disk_of_wal,
+        refuses=True,
+        setting=with_wal_on_a_small_disk,
+        why_not=why_no_disk,
+    ),
     Fault("Postgres read-only", make_postgres_read_only, refuses=True),
     Fault("Postgres without a free connection", crowd_postgres, refuses=True),
     Fault("Redis 100 ms slower", slow_redis),
     Fault("Redis silent", silent_redis, refuses=True),
     Fault("Redis full", fill_redis, refuses=True),
-    Fault("Redis killed, back after 20 s", lose_redis, refuses=True),
+    Fault("Redis killed, back after a minute", lose_redis, refuses=True),
     Fault("connections to both reset, ten times", reset_both, refuses=True),
     Fault("both refuse", refuse_both, refuses=True),
     Fault("a thousand requests cancelled", cancel_a_thousand),

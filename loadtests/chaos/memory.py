@@ -33,3 +33,8 @@ def no_room(pid: int) -> Iterator[None]:
         for left in (group / "cgroup.procs").read_text().split():
             (own / "cgroup.procs").write_text(left)
         group.rmdir()
+
+
+def why_no_group() -> str:
+    """Empty where there can be one."""
+    return "" if own_group() else "needs a control group of version 1 that is ours to write in"

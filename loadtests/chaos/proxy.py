@@ -70,4 +70,5 @@ class Proxy:
         except OSError:
             pass
         finally:
+            await self._flows.wait()  # of a silent one, not even the end is heard
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()

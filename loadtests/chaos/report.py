@@ -20,6 +20,8 @@ COLUMNS = (
 
 
 def row(verdict: Verdict) -> list[str]:
+    if verdict.not_run:
+        return [verdict.fault, f"not run: {verdict.not_run}", *[""] * (len(COLUMNS) - 2)]
     numbers = (
         verdict.sent, verdict.answered, verdict.refused, verdict.unreachable, verdict.cut, verdict.lost,
         verdict.clicks_expected, verdict.clicks_counted,
@@ -31,7 +33,7 @@ def row(verdict: Verdict) -> list[str]:
 def print_table(verdicts: Sequence[Verdict], console: Console) -> None:
     table = Table(*COLUMNS, "", box=None)
     for verdict in verdicts:
-        mark = "[bold red]broken[/]" if verdict.broken else "[green]kept[/]"
+        mark = "[bold red]broken[/]" if verdict.broken else "" if verdict.not_run else "[green]kept[/]"
         table.add_row(*row(verdict), mark)
     console.print(table)
     for verdict in verdicts:

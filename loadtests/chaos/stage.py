@@ -17,11 +17,12 @@ import asyncpg
 import psutil
 from redis.asyncio import Redis
 
+from loadtests.chaos.disk import Disk
 from loadtests.chaos.proxy import Proxy
 from loadtests.prove.client import ask, is_ready, read_workers
 from loadtests.prove.own_service import ROOT
 from local.process import LocalError, free_port, spawn, terminate
-from local.servers import Postgres, Valkey
+from local.servers import Postgres, Standby, Valkey
 
 LINKS = 50
 START_TIMEOUT_S = 60.0
@@ -48,6 +49,8 @@ class Stage:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.codes: list[str] = []
+        self.standby: Standby | None = None
+        self.disk: Disk | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -73,6 +76,12 @@ class Stage:
         }
         lines = [f"{name}={value}\n" for name, value in (own | SETTINGS | variables).items()]
         (self.home / ".env").write_text("".join(lines))
+
+    def url_of_both(self) -> str:
+        """The primary first, by way of its proxy, and the standby as it is."""
+        assert self.standby
+        before, _, database = _by_way_of(self.postgres.url, self.to_postgres).rpartition("/")
+        return f"{before},127.0.0.1:{self.standby.port}/{database}?target_session_attrs=read-write"
 
     def migrate(self) -> None:
         self._run("migrate").wait(START_TIMEOUT_S)
@@ -196,6 +205,7 @@ async def stage(log: Path) -> AsyncIterator[Stage]:
             yield built
         finally:
             await built.end()
+            await asyncio.to_thread(built.postgres.stop)  # another than at first, after a fail-over
             await built.to_postgres.close()
             await built.to_redis.close()
 

@@ -81,6 +81,9 @@ class Traffic:
         connection: Connection | None = None
         await asyncio.sleep(PACE_S * random.random())  # noqa: S311
         while not self._ending:
+            if connection is not None and not self.asking.is_set():
+                connection.close()  # as nobody would hear what becomes of it
+                connection = None
             await self.asking.wait()
             due = time.monotonic() + PACE_S
             connection = await self._ask(connection)

@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from loadtests.chaos import drill, traffic
 from loadtests.chaos.faults import FAULTS, Fault
 from loadtests.chaos.overload import KEEPS, Climb, Wave
+from loadtests.chaos.report import write
 from loadtests.chaos.soak import TOLERATED, lines, settled
 from loadtests.chaos.stage import Stage, stage
 from loadtests.chaos.traffic import Traffic
@@ -38,6 +39,17 @@ def test_nothing_is_lost_and_every_click_is_counted_whatever_fails(tmp_path: Pat
 def test_the_page_tells_of_every_fault() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     assert [fault.name for fault in FAULTS if f"| {fault.name} |" not in page] == []
+
+
+def test_a_fault_that_this_machine_cannot_have_is_in_the_table_with_the_reason(tmp_path: Path) -> None:
+    async def strike(_: Stage) -> None:
+        raise AssertionError
+
+    verdict = asyncio.run(
+        drill.drill(Fault("flood", strike, why_not=lambda: "no water"), cast(Any, None), cast(Any, None))
+    )
+    write([verdict], tmp_path)
+    assert "| flood | not run: no water |" in (tmp_path / "chaos.md").read_text()
 
 
 def test_what_grows_is_told_from_what_is_flat() -> None:

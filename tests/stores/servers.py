@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from redis import Redis
 
-from local.process import NOT_ROOT, LocalError, free_port
+from local.process import LocalError, free_port
 from local.server import Server
 from local.servers import Postgres, Valkey
 
@@ -79,34 +79,6 @@ def _program() -> str:
     if found is None:
         raise LocalError("There is no pgbouncer here: apt-get install pgbouncer.")
     return found
-
-
-class Standby(Postgres):
-    """A streaming replica of `primary`."""
-
-    def __init__(self, data_dir: Path, primary: Postgres) -> None:
-        super().__init__(data_dir, settings={"fsync": "off"})
-        self.primary = primary
-
-    @property
-    def url(self) -> str:
-        return self.primary.url.replace(f":{self.primary.port}/", f":{self.port}/")
-
-    def _create_cluster(self) -> None:
-        self._cluster.mkdir(mode=0o700)
-        shutil.chown(self._cluster, NOT_ROOT)
-        copy: list[str | Path] = [
-            self._binaries / "pg_basebackup",
-            "-d",
-            self.primary.url,
-            "-D",
-            self._cluster,
-            "-R",
-            "-X",
-            "stream",
-        ]
-        if self._spawn([*copy, "--checkpoint=fast", "--no-sync"]).wait() != 0:
-            raise LocalError(f"pg_basebackup: {self._log.read_text()}")
 
 
 class ValkeyCluster:

@@ -8,10 +8,9 @@ import asyncpg
 import httpx
 import pytest
 
-from local.servers import Postgres
+from local.servers import Postgres, Standby
 from tests.cli.conftest import Run
 from tests.conftest import StartService
-from tests.stores.servers import Standby
 
 pytestmark = [pytest.mark.anyio, pytest.mark.drives("links")]
 
@@ -19,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.drives("links")]
 @pytest.fixture
 async def standby(postgres: Postgres, pg: "asyncpg.Pool[asyncpg.Record]", tmp_path: Path) -> AsyncIterator[Standby]:
     """The primary waits for it, as where no answered write may be lost."""
-    with Standby(tmp_path / "standby", postgres) as standby:
+    with Standby(tmp_path / "standby", postgres, settings={"fsync": "off"}) as standby:
         await pg.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
         await pg.execute("SELECT pg_reload_conf()")
         yield standby

@@ -11,10 +11,9 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from local.servers import Postgres, Valkey
+from local.servers import Postgres, Standby, Valkey
 from service.features.links import metrics, resolve
 from tests.features.links.conftest import OpenClient
-from tests.stores.servers import Standby
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.anyio
 def standby(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
     if not postgres.running:  # the test before may have left it so
         postgres.start()
-    with Standby(tmp_path_factory.mktemp("standby"), postgres) as server:
+    with Standby(tmp_path_factory.mktemp("standby"), postgres, settings={"fsync": "off"}) as server:
         yield server
 
 
