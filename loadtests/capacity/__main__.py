@@ -98,7 +98,7 @@ def _check(given: argparse.Namespace, console: Console) -> int:
             table.add_row(
                 row.load, str(row.scene.workers), str(row.scene.users),
                 f"{measured.result.rps:,.4g}", f"{simulated.per_second:,.4g}", f"{row.error:+.0%}",
-                f"{measured.result.p50_ms:.3g}", f"{simulated.percentile_ms(50):.3g}", f"{row.error_ms:+.0%}",
+                f"{measured.result.p50_ms:.3g}", f"{simulated.p50_ms:.3g}", f"{row.error_ms:+.0%}",
                 f"{measured.others_cores:.1f}",
             )  # fmt: skip
     console.print(table)

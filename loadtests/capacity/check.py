@@ -70,7 +70,7 @@ class Row:
     @property
     def error_ms(self) -> float:
         """Of the median latency."""
-        return self.simulated.percentile_ms(50) / self.measured.result.p50_ms - 1
+        return self.simulated.p50_ms / self.measured.result.p50_ms - 1
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import simpy
 
+from loadtests.prove.window import percentiles
+
 Process = Generator[simpy.Event, Any, None]
 
 SLICE_MS = 4.0
@@ -55,9 +57,9 @@ class Outcome:
     def per_second(self) -> float:
         return len(self.latencies_ms) / self.seconds
 
-    def percentile_ms(self, share: int) -> float:
-        ordered = sorted(self.latencies_ms) or [0.0]
-        return ordered[min(len(ordered) - 1, len(ordered) * share // 100)]
+    @property
+    def p50_ms(self) -> float:
+        return percentiles(self.latencies_ms).p50
 
 
 class Machine:

@@ -68,7 +68,7 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
     facts = None
     with _noted(findings, "postgres", mend="start it, or correct DATABASE_URL"):
         options = session_options(settings)
-        async with _session(settings.database_url, options=options) as connection:
+        async with _session(settings, options=options) as connection:
             facts = await ask_postgres(connection)
             check_pooler(settings, facts)
             findings += _postgres(facts, pending(read_scripts(), await read_heads(connection)))
@@ -79,7 +79,7 @@ async def _examine(settings: Settings, findings: list[Finding]) -> None:
         with _noted(findings, "replica", mend=mend):
             findings.append(await _replica(settings))
     with _noted(findings, "redis", mend="start it, or correct REDIS_URL"):
-        servers = await with_redis(ask_redis, settings.redis_url, name="service.doctor", patience_s=PATIENCE_S)
+        servers = await with_redis(ask_redis, settings, name="service.doctor", patience_s=PATIENCE_S)
         for name, info in (servers or {"": {}}).items():
             findings += _redis(name, info)
     with _noted(findings, "sizing", mend="change a variable that the sentence names"):
@@ -123,7 +123,7 @@ async def _state(url: str, host: str, port: int) -> str:
 
 
 async def _replica(settings: Settings) -> Finding:
-    async with _session(settings.database_read_url, variable="DATABASE_READ_URL") as connection:
+    async with _session(settings, "DATABASE_READ_URL") as connection:
         facts = await ask_postgres(connection)
         lag = await connection.fetchval("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float")
     advice = "" if facts.read_only else "point DATABASE_READ_URL at a standby: a primary is not asked there"

@@ -68,8 +68,7 @@ async def _migrate() -> int:
 async def _session() -> AsyncIterator[Connection]:
     settings = load_settings()
     variable = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
-    url = settings.migration_database_url or settings.database_url
-    async with session(url, name="service.migrate", variable=variable) as connection:
+    async with session(settings, variable, name="service.migrate") as connection:
         yield connection
 
 

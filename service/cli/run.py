@@ -80,14 +80,14 @@ def check_state_dir(settings: Settings) -> None:
 
 
 async def _check_servers(settings: Settings) -> PostgresFacts:
-    async with session(settings.database_url, name="service.run", options=session_options(settings)) as connection:
+    async with session(settings, name="service.run", options=session_options(settings)) as connection:
         facts = await ask_postgres(connection)
         check_pooler(settings, facts)
         lacking = pending(read_scripts(), await read_heads(connection))
     if lacking:
         names = ", ".join(script.revision for script in lacking)
         raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
-    check_copies(settings, await with_redis(sign, settings.redis_url, name="service.run"))
+    check_copies(settings, await with_redis(sign, settings, name="service.run"))
     return facts
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -18,14 +18,10 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 from service.cli import CommandError
 from service.postgres_client import connect
 from service.redis_client import AnyRedis, open_redis
-from service.settings import ConfigurationError
+from service.settings import ConfigurationError, Settings
 from service.store_urls import read_postgres_url, read_redis_url
 
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 T = TypeVar("T")
 
 PATIENCE_S = 5.0
@@ -74,12 +70,12 @@ class PostgresFacts:
 
 @asynccontextmanager
 async def session(
-    url: SecretStr | None,
+    settings: Settings,
+    variable: str = "DATABASE_URL",
     *,
     name: str,
     patience_s: float = PATIENCE_S,
     options: Mapping[str, str] | None = None,
-    variable: str = "DATABASE_URL",
 ) -> AsyncIterator[Connection]:
     """A Postgres session that pg_stat_activity shows under `name`.
 
@@ -87,6 +83,7 @@ async def session(
         CommandError: the server did not answer in `patience_s`, will not have us, or went away.
         ConfigurationError: there is no URL.
     """
+    url: SecretStr | None = getattr(settings, variable.lower())
     if url is None:
         raise ConfigurationError(
             f"{variable} is not set: give it a Postgres, postgresql://user:password@host:port/database."
@@ -139,15 +136,15 @@ async def ask_redis(client: AnyRedis) -> dict[str, dict[str, Any]]:
 
 
 async def with_redis(
-    ask: Callable[[AnyRedis], Awaitable[T]], url: SecretStr | None, *, name: str, patience_s: float = PATIENCE_S
+    ask: Callable[[AnyRedis], Awaitable[T]], settings: Settings, *, name: str, patience_s: float = PATIENCE_S
 ) -> T:
     """What `ask` makes of a client that has connected.
 
     Raises: as `session`.
     """
-    if url is None:
+    if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set: give it a Redis or Valkey, redis://host:port/0.")
-    dsn = url.get_secret_value()
+    dsn = settings.redis_url.get_secret_value()
 
     async def attempt() -> T:
         client = open_redis(dsn, connections=1, timeout_s=ATTEMPT_S, socket_timeout=ATTEMPT_S, client_name=name)

@@ -30,7 +30,7 @@ async def _ask(settings: Settings) -> PostgresFacts | None:
     if settings.database_url is None:
         return None
     try:
-        async with session(settings.database_url, name="service.sizing", patience_s=0) as connection:
+        async with session(settings, name="service.sizing", patience_s=0) as connection:
             return await ask_postgres(connection)
     except CommandError:
         return None

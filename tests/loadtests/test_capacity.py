@@ -120,7 +120,7 @@ def rate(outcome: Outcome) -> float:
 def test_one_worker_does_what_its_core_does() -> None:
     outcome = simulate(Scene(workers=1, users=8, cores=2), Work(generator_ms=0, worker_ms=0.5, backend_ms=0))
     assert rate(outcome) == pytest.approx(2000, rel=0.03)
-    assert outcome.percentile_ms(50) == pytest.approx(8 / 2000 * 1000, rel=0.05)  # Little's law
+    assert outcome.p50_ms == pytest.approx(8 / 2000 * 1000, rel=0.05)  # Little's law
 
 
 @pytest.mark.parametrize(("cores", "times"), [(1, 1.0), (2, 2.0)])
