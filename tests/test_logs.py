@@ -1,6 +1,8 @@
 """Every line of a running service is as docs/logs.schema.json says."""
 
+import io
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
+import structlog
 
 from local.servers import Valkey
 from service import logs
@@ -56,6 +59,22 @@ def test_text_for_people_obeys_nobody() -> None:
     line = render(None, "info", {"event": "request", "path": path, "status": 404})
     assert line.isprintable()
     assert r"path=/\x1b[2J\x9b31m\n" in line
+
+
+def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUEUE_LINES", 2)
+    direct = logging.StreamHandler(io.StringIO())
+    direct.setFormatter(structlog.stdlib.ProcessorFormatter(processors=logs._renderers(Settings(log_format="json"))))
+    threaded = logs._Threaded(direct)
+    for event in ("first", "second", "third", "fourth"):
+        threaded.put({"event": event, "timestamp": 0.0})
+    threaded.start()
+    eventually(lambda: "second" in direct.stream.getvalue())
+    threaded.put({"event": "last", "timestamp": 0.0})
+    threaded.stop()
+    written = [json.loads(line) for line in direct.stream.getvalue().splitlines()]
+    assert [line["event"] for line in written] == ["first", "second", "log lines dropped", "last"]
+    assert written[2]["lines"] == 2
 
 
 def test_a_request_says_where_its_time_went(start_service: StartService) -> None:
