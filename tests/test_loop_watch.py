@@ -115,7 +115,7 @@ async def test_awaiting_is_no_incident(watch: LoopWatch) -> None:
     await asyncio.sleep(0.4)
     assert [each for each in watch.watchdog.incidents if each.cause != "starved"] == []
     assert watch.lag_ms()["p50"] < BLOCKED_MS
-    assert sum(watch.lag_buckets) == watch.turns_total > 5
+    assert sum(watch.lag_buckets) > 5
 
 
 async def test_the_request_on_the_loop_is_known(watch: LoopWatch) -> None:

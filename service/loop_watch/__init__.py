@@ -26,7 +26,6 @@ class LoopWatch:
         self.blocked_s = blocked_ms / 1000
         self.interval_s = min(INTERVAL_S, self.blocked_s / 2)
         self.lags_ms: deque[float] = deque(maxlen=round(WINDOW_S / self.interval_s))
-        self.turns_total = 0
         self.lag_sum_s = 0.0
         self.lag_buckets = [0] * (len(BUCKETS_S) + 1)
         """Turns as late as each of `BUCKETS_S` and no less than the one before it; the last is for all later ones."""
@@ -55,7 +54,6 @@ class LoopWatch:
         now_s = time.perf_counter()
         due_s = self.watchdog.due_s
         late_s = max(0.0, now_s - due_s)
-        self.turns_total += 1
         self.lag_sum_s += late_s
         self.lag_buckets[bisect_left(BUCKETS_S, late_s)] += 1
         self.lags_ms.append(late_s * 1000)
