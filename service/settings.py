@@ -6,7 +6,6 @@ Nothing else reads the environment. `.env.example` and the table in the README l
 import ipaddress
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.callers import ApiKey, Rate
 from service.store_urls import read_postgres_url, read_redis_url
@@ -210,33 +209,23 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name.upper()} has no password, or one that anybody guesses: REQUIRE_SECRETS is on")
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        files = InitSettingsSource(settings_cls, _from_files(settings_cls.model_fields))
-        return init_settings, env_settings, files, dotenv_settings
 
-
-def _from_files(names: Iterable[str]) -> dict[str, str]:
-    """Of `NAME`, what the file says that `NAME_FILE` names: the way Compose and Swarm hand over secrets."""
+def _from_files() -> dict[str, Any]:
+    """Of each `NAME` that is not set, what the file says that `NAME_FILE` names: so Compose and Swarm hand over secrets."""
     values = {}
-    for name in names:
+    for name in Settings.model_fields:
         variable = f"{name.upper()}_FILE"
         path = os.environ.get(variable)
         if not path:
             continue
         try:
-            values[name] = Path(path).read_text().strip()
+            value = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{variable} names a file that cannot be read: {error}.") from None
-        if not values[name]:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
+        if not value:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
             raise ConfigurationError(f"{variable} names an empty file: {path}.")
+        if not os.environ.get(name.upper()):
+            values[name] = value
     return values
 
 
@@ -247,7 +236,7 @@ def load_settings() -> Settings:
         ConfigurationError: a variable cannot be used; the message names it.
     """
     try:
-        return Settings()
+        return Settings(**_from_files())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")
