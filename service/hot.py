@@ -3,8 +3,9 @@
 For paths of the form `/prefix/{name}` only, and only where a measurement asks for it (docs/hot-path.md).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
@@ -14,36 +15,54 @@ from service import tracing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-BEFORE_ANSWER, ANSWER = "service.before_answer", "service.answer"
-"""ASGI extensions of service.protocol, which cannot import this."""
+BEFORE_ANSWER, ANSWER, SHORTCUT = "service.before_answer", "service.answer", "service.shortcut"
+"""ASGI extensions of service.protocol, which cannot import this, and where it finds `Shortcuts.begin` in the state."""
+
+ATTEMPT = "attempt"
 
 
-def served_by(handler: ASGIApp) -> Callable[[F], F]:
+class Attempt(NamedTuple):
+    """A lookup that has been begun for a request: in the scope of one whose shortcut led nowhere, and done then."""
+
+    lookup: "asyncio.Future[Any]"
+    began_s: float
+    """By `time.perf_counter`."""
+
+
+class Shortcut(NamedTuple):
+    """How to answer without a task: most of what a worker does for a hot request is to switch between tasks."""
+
+    look_up: "Callable[[Scope], asyncio.Future[Any] | None]"
+    """What to wait for; None where the handler has to say what is wrong."""
+    reply: Callable[[Scope, Any], Message | None]
+    """The `answer` to what was found, at once; None, or a problem that is raised, leaves the request to the handler."""
+
+
+def served_by(handler: ASGIApp, *, shortcut: Shortcut | None = None) -> Callable[[F], F]:
     """Mark a path operation, whose signature and docstring are its documentation, as served by `handler`.
 
     `scope["path_params"]` holds the last segment of the path, still percent-encoded as far as the server left it.
     """
 
     def mark(endpoint: F) -> F:
-        endpoint.__dict__["served_by"] = handler
+        endpoint.__dict__["served_by"] = handler, shortcut
         return endpoint
 
     return mark
 
 
 def answer(
-    send: Send,
     status: int,
     headers: list[tuple[bytes, bytes]],
     body: bytes = b"",
     before: Callable[[], object] = lambda: None,
-) -> Awaitable[None]:
-    """A whole answer in one message. Its length is added.
+) -> Message:
+    """A whole answer in one message, to `send` or to return from a shortcut. Its length is added.
 
     `before` is called when it is ready, right before its first byte goes to the kernel: docs/decisions/0005 says why there.
     """
     headers.append((b"content-length", b"%d" % len(body)))
-    return send({"type": ANSWER, "status": status, "headers": headers, "body": body, "before": [before]})
+    return {"type": ANSWER, "status": status, "headers": headers, "body": body, "before": [before]}
 
 
 def deliver(scope: Scope, send: Send, message: Message, count: Callable[[], None]) -> Awaitable[None]:
@@ -72,7 +91,8 @@ async def _deliver_in_two(send: Send, message: Message) -> None:
 class HotRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.served_by: ASGIApp = endpoint.__dict__["served_by"]
+        self.served_by: ASGIApp
+        self.served_by, self.shortcut = endpoint.__dict__["served_by"]
         self.hot_prefix, _, last = path.rpartition("/")
         if not (last.startswith("{") and last.endswith("}")) or "{" in self.hot_prefix:
             raise ValueError(f"{path} is not /prefix/{{name}}: a hot route has one parameter, at its end")
@@ -94,14 +114,18 @@ class HotPaths:
         self.app = app
         self.routes = {route.hot_prefix: route for route in routes if isinstance(route, HotRoute)}
 
+    def find(self, scope: Scope) -> HotRoute | None:
+        prefix, _, last = scope["path"].rpartition("/")
+        route = self.routes.get(prefix)
+        if route is None or not last or scope["method"] not in route.hot_methods:
+            return None
+        scope["route"] = route
+        scope["path_params"] = {route.parameter: last}
+        return route
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Not a coroutine itself: what is awaited is the route."""
-        if scope["type"] == "http":
-            prefix, _, last = scope["path"].rpartition("/")
-            route = self.routes.get(prefix)
-            if route is not None and last and scope["method"] in route.hot_methods:
-                scope["route"] = route
-                scope["path_params"] = {route.parameter: last}
-                tracing.name_request(scope, route.path)
-                return route.served_by(scope, receive, send)
+        if scope["type"] == "http" and (route := self.find(scope)) is not None:
+            tracing.name_request(scope, route.path)
+            return route.served_by(scope, receive, send)
         return self.app(scope, receive, send)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -13,11 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import __version__, docs_page, errors, logs, ops, tracing
 from service.allowance import Allowance
 from service.guards import Guards
-from service.hot import HotPaths
+from service.hot import SHORTCUT, HotPaths
 from service.metrics import WorkerStats
 from service.observe import Observe, is_by_machine
 from service.resources import open_resources
 from service.settings import Settings, load_settings
+from service.shortcuts import Shortcuts
 from service.sizing import make_plan, read_limits
 
 FEATURES: tuple[str, ...] = (
@@ -65,9 +67,10 @@ class Service(FastAPI):
             request_timeout_s=settings.request_timeout_s,
         )
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
-        return Observe(
-            HotPaths(guards, self.hot_routes), stats=self.stats, worker=worker, sample=settings.access_log_sample
-        )
+        paths = HotPaths(guards, self.hot_routes)
+        observe = Observe(paths, stats=self.stats, worker=worker, sample=settings.access_log_sample)
+        self.shortcuts = Shortcuts(paths, observe)
+        return observe
 
 
 def create_app(settings: Settings | None = None) -> Service:
@@ -83,8 +86,9 @@ def create_app(settings: Settings | None = None) -> Service:
 
 
 @asynccontextmanager
-async def _core(app: FastAPI) -> AsyncIterator[None]:
+async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     assert isinstance(app, Service)
+    app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
     plan = make_plan(app.settings, read_limits())
     app.telemetry = app._native_telemetry.enabled()
     if app.telemetry:
@@ -94,4 +98,4 @@ async def _core(app: FastAPI) -> AsyncIterator[None]:
             app.state.resources = resources
             rate = app.settings.rate_limit
             app.state.allowance = Allowance(resources.cache, rate) if rate else None
-            yield
+            yield {SHORTCUT: app.shortcuts.begin}

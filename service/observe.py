@@ -7,7 +7,7 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
-from collections.abc import Awaitable, Iterable, MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.errors import problem_response, render
-from service.hot import deliver
+from service.hot import ATTEMPT, Attempt, deliver
 from service.logs import log_access, request_id
 from service.metrics import WorkerStats
-from service.refusals import SECURITY_HEADERS
+from service.refusals import SECURITY_HEADERS, Header
 from service.tracing import Kind, spent
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
@@ -44,25 +44,26 @@ class Observe:
         self.app = app
         self.stats = stats
         self.sample = sample
-        self.headers = [(b"x-worker", worker.encode())] if worker else []
+        self._worker = [(b"x-worker", worker.encode())] if worker else []
+        self._standing = [*self._worker, *SECURITY_HEADERS]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started_s = time.perf_counter()
+        attempt: Attempt | None = scope.get(ATTEMPT)
+        started_s = attempt.began_s if attempt else time.perf_counter()
         status, route = 0, None
-        identifier = _given_id(scope) or b"%032x" % random.getrandbits(128)
+        identifier = identify(scope)
         request_id.set(identifier.decode())
         sums: dict[Kind, float] = {}
         spent.set(sums)
-        headers = [(b"x-request-id", identifier), *self.headers]
 
         def send_observed(message: Message) -> Awaitable[None]:
             nonlocal status, route
             if message["type"] == "http.response.body":
                 return send(message)
             status, route = message["status"], self.stats.of_route(scope)
-            message["headers"] = [*message.get("headers", ()), *headers, *_standing(status)]
+            message["headers"] = [*message.get("headers", ()), *self.headers(identifier, status)]
             return deliver(scope, send, message, route.counting(status))
 
         self.stats.in_flight += 1
@@ -88,8 +89,19 @@ class Observe:
                 route.durations.add(duration_s)
             else:
                 metrics.abandoned.total += 1
-            if status >= 500 or "key" in scope or (random.random() < self.sample and scope["path"] not in BY_MACHINES):  # noqa: S311
+            if status >= 500 or "key" in scope or (self.samples(scope) and scope["path"] not in BY_MACHINES):
                 self._log(scope, status, duration_s, dict(sums))
+
+    def headers(self, identifier: bytes, status: int) -> list[Header]:
+        """Of every answer. A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""
+        return [(b"x-request-id", identifier), *(self._worker if status == 307 else self._standing)]
+
+    def samples(self, scope: Scope) -> bool:
+        """Whether the request is to be logged: drawn once for each."""
+        drawn: bool | None = scope.get("sampled")
+        if drawn is None:
+            drawn = scope["sampled"] = random.random() < self.sample  # noqa: S311
+        return drawn
 
     @staticmethod
     def _log(scope: Scope, status: int, duration_s: float, sums: dict[Kind, float]) -> None:
@@ -109,11 +121,6 @@ class Observe:
         )
 
 
-def _standing(status: int) -> Iterable[tuple[bytes, bytes]]:
-    """A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""
-    return () if status == 307 else SECURITY_HEADERS
-
-
 def is_by_machine(scope: MutableMapping[str, Any]) -> bool:
     return scope.get("path") in BY_MACHINES
 
@@ -122,11 +129,10 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 2)
 
 
-def _given_id(scope: Scope) -> bytes | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            return value if _WELL_FORMED(value) else None
-    return None
+def identify(scope: Scope) -> bytes:
+    """The id that the request came with, if it is well-formed, or a new one."""
+    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given if _WELL_FORMED(given) else b"%032x" % random.getrandbits(128)
 
 
 def request_on(frame: FrameType) -> Request | None:

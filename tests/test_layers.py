@@ -25,7 +25,8 @@ class Teapot(Problem):
 
 
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:
-    await answer(send, 200, [(b"content-type", b"text/plain")], f"hello {scope['path_params']['name']}".encode())
+    greeting = f"hello {scope['path_params']['name']}".encode()
+    await send(answer(200, [(b"content-type", b"text/plain")], greeting))
 
 
 @served_by(greet)

@@ -77,6 +77,10 @@ class Target:
     def has_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= time.time()
 
+    def is_open(self) -> bool:
+        """Whether it leads somewhere now, by all that is known."""
+        return self.id > 0 and not self.has_expired()
+
 
 UNKNOWN = Target(0, b"", None)
 BURIED = Target(-1, b"", None)

@@ -1,5 +1,6 @@
 """From a code to where it leads, or to its link, and back into the cache: many waiters to one call. Counts nothing."""
 
+import asyncio
 import contextlib
 import re
 import time
@@ -13,6 +14,7 @@ from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fil
 from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import Link, read_links, read_replica
+from service.hot import Attempt
 from service.resources import Pool, Replica
 from service.tracing import note
 
@@ -29,8 +31,16 @@ class Resolver:
         self._links = Coalescer(partial(read_links, pg), max_calls=2)
         self._made = Coalescer(self._fill_cache)
 
-    async def resolve(self, code: str) -> Target:
-        """Without Redis from Postgres, and what Redis holds also without Postgres.
+    def look_up(self, code: str) -> "asyncio.Future[Target | None] | None":
+        """What Redis knows of it. None if it is no code.
+
+        Raises:
+            Unavailable: very many wait already.
+        """
+        return self._cached.get(code) if _is_code(code) else None
+
+    async def resolve(self, code: str, attempt: Attempt | None = None) -> Target:
+        """Without Redis from Postgres, and what Redis holds also without Postgres. `attempt` is a `look_up` of the code.
 
         Raises:
             LinkNotFound, LinkExpired: there is nowhere to go.
@@ -38,9 +48,9 @@ class Resolver:
         """
         if not _is_code(code):
             raise LinkNotFound(f"{code!r} is not a code.")
-        began_s = time.perf_counter()
+        lookup, began_s = attempt or Attempt(self._cached.get(code), time.perf_counter())
         try:
-            target = await self._cached.get(code)
+            target: Target | None = await lookup
         except CacheUnavailable:
             target = None
         note("redis", began_s, span="redis lookup")

@@ -1,12 +1,13 @@
 """Links as HTTP. No SQL and no Redis."""
 
+import asyncio
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.deps import Cache, Lane, Pg, limit_address, require_key, resources_of
 from service.errors import (
@@ -21,13 +22,13 @@ from service.errors import (
     documented,
 )
 from service.features.links import qr, store
-from service.features.links.cache import bury_target
+from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
 from service.features.links.lifespan import State, lifespan
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
 from service.features.links.urls import leads_under
-from service.hot import HotRoute, answer, served_by
+from service.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
 
 MAX_ID = 2**63 - 1
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -124,17 +125,29 @@ async def delete_link(code: CodeInPath, pg: Pg, cache: Cache) -> None:
         raise LinkNotFound(f"No link has the code {code!r}.")
 
 
-async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+def look_up(scope: Scope) -> "asyncio.Future[Target | None] | None":
     links: State = scope["state"]
-    target = await links["resolver"].resolve(scope["path_params"]["code"])
+    return links["resolver"].look_up(scope["path_params"]["code"])
+
+
+def lead(scope: Scope, target: Target) -> Message:
     headers = [(b"location", target.location)]
     if scope["method"] == "GET":
-        await answer(send, 307, headers, before=partial(links["clicks"].count, target.id))
-    else:
-        await answer(send, 307, headers)
+        links: State = scope["state"]
+        return answer(307, headers, before=partial(links["clicks"].count, target.id))
+    return answer(307, headers)
 
 
-@served_by(redirect)
+def lead_at_once(scope: Scope, target: Target | None) -> Message | None:
+    return lead(scope, target) if target is not None and target.is_open() else None
+
+
+async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    links: State = scope["state"]
+    await send(lead(scope, await links["resolver"].resolve(scope["path_params"]["code"], scope.get(ATTEMPT))))
+
+
+@served_by(redirect, shortcut=Shortcut(look_up, lead_at_once))
 async def follow_link(code: CodeInPath) -> None:
     """Follow a short link. A GET that is answered with the redirect is a click."""
     raise NotImplementedError(code)

@@ -1,0 +1,72 @@
+"""Answers hot requests without a task: from the callback of the lookup that they share with others.
+
+To make a task, to resume it and to switch its context is half of what a small request costs. What needs one has one: a
+request that is logged or traced, that somebody watches, or that the lookup alone does not answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from starlette.types import Message, Scope
+
+from service import metrics, tracing
+from service.hot import ATTEMPT, Attempt, HotPaths, Shortcut
+from service.observe import Observe, identify
+
+Finish = Callable[[Message | None], bool]
+"""Writes a whole answer and says whether somebody was there to take it; without one, it starts the task after all."""
+
+
+class Shortcuts:
+    """Does for these requests what `Observe` does for all others, but for the log."""
+
+    def __init__(self, paths: HotPaths, observe: Observe) -> None:
+        self.paths = paths
+        self.observe = observe
+        self.stats = observe.stats
+
+    def begin(self, scope: Scope, finish: Finish) -> bool:
+        """Whether `finish` will be called, later; else the request needs a task now."""
+        if self.stats.trace is not None or tracing.is_on() or self.observe.samples(scope):
+            return False
+        route = self.paths.find(scope)
+        if route is None or route.shortcut is None:
+            return False
+        began_s = time.perf_counter()
+        try:
+            lookup = route.shortcut.look_up(scope)
+        except Exception:  # noqa: BLE001 - the handler meets it again, where it is answered and logged
+            return False
+        if lookup is None:
+            return False
+        self.stats.in_flight += 1
+        lookup.add_done_callback(partial(self._end, scope, route.shortcut, began_s, finish))
+        return True
+
+    def _end(
+        self, scope: Scope, shortcut: Shortcut, began_s: float, finish: Finish, lookup: "asyncio.Future[Any]"
+    ) -> None:
+        self.stats.in_flight -= 1
+        try:
+            message = shortcut.reply(scope, lookup.result())
+            answered = message is not None and self._answer(scope, message, began_s, finish)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - likewise
+            answered = False
+        if not answered:
+            if not lookup.cancelled():
+                scope[ATTEMPT] = Attempt(lookup, began_s)
+            finish(None)
+
+    def _answer(self, scope: Scope, message: Message, began_s: float, finish: Finish) -> bool:
+        route = self.stats.of_route(scope)
+        message["headers"].extend(self.observe.headers(identify(scope), message["status"]))
+        message["before"].append(route.counting(message["status"]))
+        if finish(message):
+            route.durations.add(time.perf_counter() - began_s)
+        else:
+            metrics.abandoned.total += 1
+        self.stats.requests_total += 1
+        return True
