@@ -15,8 +15,8 @@ from service import tracing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-BEFORE_ANSWER, ANSWER, SHORTCUT = "service.before_answer", "service.answer", "service.shortcut"
-"""ASGI extensions of service.protocol, which cannot import this, and where it finds `Shortcuts.begin` in the state."""
+BEFORE_ANSWER, ANSWER = "service.before_answer", "service.answer"
+"""ASGI extensions of service.protocol, which cannot import this."""
 
 ATTEMPT = "attempt"
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import __version__, docs_page, errors, logs, ops, tracing
 from service.allowance import Allowance
 from service.guards import Guards
-from service.hot import SHORTCUT, HotPaths
+from service.hot import HotPaths
 from service.metrics import WorkerStats
 from service.observe import Observe, is_by_machine
 from service.resources import open_resources
@@ -98,4 +98,4 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             app.state.resources = resources
             rate = app.settings.rate_limit
             app.state.allowance = Allowance(resources.cache, rate) if rate else None
-            yield {SHORTCUT: app.shortcuts.begin}
+            yield {"service.shortcuts": app.shortcuts}

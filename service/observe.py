@@ -20,13 +20,10 @@ from service.errors import problem_response, render
 from service.hot import ATTEMPT, Attempt, deliver
 from service.logs import log_access, request_id
 from service.metrics import WorkerStats
-from service.refusals import SECURITY_HEADERS, Header
+from service.refusals import BY_MACHINES, SECURITY_HEADERS, Header
 from service.tracing import Kind, spent
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-BY_MACHINES = ("/livez", "/readyz", "/metrics", "/workers")
-"""Asked for every few seconds by machines; an error among them is logged like any other."""
-
 PATH_SHOWN = 300
 """Characters. Of 32 kB, lines would tear one another in the pipe that the workers share, and 10,000 that wait take 300 MB."""
 
@@ -131,8 +128,10 @@ def _ms(seconds: float) -> float:
 
 def identify(scope: Scope) -> bytes:
     """The id that the request came with, if it is well-formed, or a new one."""
-    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given if _WELL_FORMED(given) else b"%032x" % random.getrandbits(128)
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _WELL_FORMED(value):
+            return bytes(value)
+    return b"%032x" % random.getrandbits(128)
 
 
 def request_on(frame: FrameType) -> Request | None:

@@ -7,14 +7,17 @@ import asyncio
 import functools
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.lifecycle import lifecycle
-from service.refusals import Header, Refused, announcer, as_answer, check_head, check_head_size, crowded
+from service.refusals import BY_MACHINES, Header, Refused, announcer, as_answer, check_head, check_head_size, crowded
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.shortcuts import Shortcuts
 
 LINGER_S = 2.0
 """How long a leaving worker waits for the next request of an idle client, and a refusal for the client to hear it."""
@@ -24,9 +27,6 @@ MAX_PIPELINED = 16
 
 CHUNK_OVERHEAD = 6
 """A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
-
-ALWAYS_ANSWERED = {"/livez", "/readyz", "/metrics", "/workers"}
-"""However many requests are in flight: a proxy that hears nothing takes a busy worker for a dead one."""
 
 HOLD_S = 0.5
 """How long a connection that was refused is not read: until then, or until there is room. Clients that ask again at once
@@ -94,7 +94,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._most = settings.max_in_flight
-        self._shortcut = self.app_state.get("service.shortcut")
+        self._shortcuts: Shortcuts | None = self.app_state.get("service.shortcuts")  # the application's, if it has any
         self._max_body_bytes = settings.max_header_bytes + CHUNK_OVERHEAD * settings.max_body_bytes
         self.headers = _NOWHERE  # a list while a head is being read
 
@@ -193,9 +193,10 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
-        cycle.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
-        shortcut = None if self.flow.write_paused else self._shortcut
-        if shortcut is None or not shortcut(cycle.scope, functools.partial(self._end_shortcut, cycle, app)):
+        scope: Any = cycle.scope
+        scope["extensions"] = self._extensions
+        ways = None if self.flow.write_paused else self._shortcuts
+        if ways is None or not ways.begin(scope, functools.partial(self._end_shortcut, cycle, app)):
             self._start_task(cycle, app)
 
     def _end_shortcut(self, cycle: RequestResponseCycle, app: Any, message: Any) -> bool:
@@ -208,7 +209,7 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if len(self.tasks) < self._most or cycle.scope["path"] in ALWAYS_ANSWERED:
+        if len(self.tasks) < self._most or cycle.scope["path"] in BY_MACHINES:
             super()._start_asgi_task(cycle, app)
         else:
             self.loop.call_soon(self._turn_away, cycle)
@@ -228,8 +229,10 @@ class Protocol(HttpToolsProtocol):
         if busy or lifecycle.leaving or not (data.startswith(b"GET /") and data.find(b"\r\n\r\n") == len(data) - 4):
             return False
         lines = data.lower().replace(b"\nconnection: keep-alive\r", b"")
-        path = lines[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0]
-        if path.decode("latin-1") in ALWAYS_ANSWERED or any(name in lines for name in NOT_PLAIN):
+        path = lines[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0].decode("latin-1")
+        if path in BY_MACHINES or any(name in lines for name in NOT_PLAIN):
+            return False
+        if self._shortcuts is not None and self._shortcuts.lead_to(path):
             return False
         self._disarm()
         self._unset_keepalive_if_required()

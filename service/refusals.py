@@ -23,6 +23,11 @@ SECURITY_HEADERS = [
 ]
 """Of every answer but a redirect. What serves HTML adds a Content-Security-Policy, and what ends TLS adds HSTS."""
 
+BY_MACHINES = frozenset({"/livez", "/readyz", "/metrics", "/workers"})
+"""Asked for every few seconds: answered however full the worker is, as a proxy that hears nothing takes it for dead, and
+logged only when they fail.
+"""
+
 log = structlog.get_logger("service.refusals")
 
 TELL_EVERY_S = 1.0

@@ -28,9 +28,17 @@ class Shortcuts:
         self.observe = observe
         self.stats = observe.stats
 
+    def lead_to(self, path: str) -> bool:
+        """Whether a GET of `path` may need no task: then also a worker that is full of them should `begin` it."""
+        route = self.paths.routes.get(path.rpartition("/")[0])
+        return route is not None and route.shortcut is not None and self.observe.sample < 1 and not self._is_watched()
+
+    def _is_watched(self) -> bool:
+        return self.stats.trace is not None or tracing.is_on()
+
     def begin(self, scope: Scope, finish: Finish) -> bool:
         """Whether `finish` will be called, later; else the request needs a task now."""
-        if self.stats.trace is not None or tracing.is_on() or self.observe.samples(scope):
+        if self._is_watched() or self.observe.samples(scope):
             return False
         route = self.paths.find(scope)
         if route is None or route.shortcut is None:

@@ -22,11 +22,30 @@ LARGE_PART_BYTES = 30_000
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
+        scope["state"]["service.shortcuts"] = Shortcuts()
         await _live(receive, send)
     elif scope["path"] == "/remembered":
         await _count_remembered(send)
     else:
         await _answer(scope, receive, send)
+
+
+class Shortcuts:
+    """`/short` is answered without a task after `s` seconds, and `/shy` by the application after all."""
+
+    def begin(self, scope: dict[str, Any], finish: Callable[[dict[str, Any] | None], bool]) -> bool:
+        if not self.lead_to(scope["path"]):
+            return False
+        message = {"status": 200, "headers": [(b"content-length", b"5")], "body": b"short", "before": []}
+        asyncio.get_running_loop().call_later(_seconds(scope), finish, message if scope["path"] == "/short" else None)
+        return True
+
+    def lead_to(self, path: str) -> bool:
+        return path in {"/short", "/shy"}
+
+
+def _seconds(scope: dict[str, Any]) -> float:
+    return float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
 
 
 async def _count_remembered(send: Send) -> None:
@@ -37,7 +56,7 @@ async def _count_remembered(send: Send) -> None:
 
 
 async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    seconds = float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
+    seconds = _seconds(scope)
     match scope["path"]:
         case "/sleep":
             await asyncio.sleep(seconds)

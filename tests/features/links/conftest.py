@@ -8,7 +8,6 @@ import httpx
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from pydantic import SecretStr
-from starlette.types import Receive, Scope, Send
 
 from service import resources as resources_module
 from service.features.links import router
@@ -17,6 +16,7 @@ from service.metrics import WorkerStats
 from service.resources import Resources, open_resources
 from service.settings import Settings
 from service.sizing import make_plan, read_limits
+from tests.as_served import as_served
 
 MAY_BLOCK = [
     # At start and stop, when there is nobody to wait.
@@ -65,13 +65,9 @@ def open_client(settings: Settings) -> OpenClient:
 
     @asynccontextmanager
     async def open_client(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        service = Service(settings.model_copy(update=changes), [router])
+        service = Service(settings.model_copy(update={"access_log_sample": 0.0, **changes}), [router])
         async with service.router.lifespan_context(service) as state:
-
-            async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-                await service({**scope, "state": dict(state or {})}, receive, send)
-
-            transport = httpx.ASGITransport(with_state)
+            transport = httpx.ASGITransport(as_served(service, state))
             async with httpx.AsyncClient(transport=transport, base_url="http://short.example") as client:
                 yield client
 

@@ -5,15 +5,16 @@ round trip to the hot path finds it here, and decides whether it is worth it.
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from inspect import CO_COROUTINE
 from types import FrameType
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from starlette.types import Message, Scope
+from starlette.types import Message
 
 from service.features.links import clicks, router
 from service.features.links.resolve import Resolver
@@ -26,8 +27,10 @@ from service.settings import Settings
 pytestmark = pytest.mark.anyio
 
 BURST = 64
-CALLS, RESUMPTIONS = 30, 8
-"""Of Python functions for one redirect among `BURST`, coroutines that are resumed included; and these alone."""
+CALLS, RESUMPTIONS = 34, 8
+"""Of Python functions for one redirect among `BURST` that is logged, coroutines that are resumed included; and these alone."""
+CALLS_OF_SHORTCUT = 27
+"""For one that is not logged: no coroutine is resumed for it."""
 
 Ask = Callable[[str], Awaitable[int]]
 
@@ -60,31 +63,60 @@ class Costs:
 
 @pytest.fixture
 async def ask(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ask]:
-    """The status of a GET by the application itself. Clicks stay in the journal, so that nothing else is under way."""
+    """The status of a GET by the application itself, without shortcuts."""
+    async with opened(settings, monkeypatch) as (service, state):
+        yield partial(ask_by_task, service, state)
+
+
+@pytest.fixture
+async def ask_by_shortcut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ask]:
+    async with opened(settings, monkeypatch) as (service, state):
+
+        def ask(path: str) -> asyncio.Future[int]:
+            ended = asyncio.get_running_loop().create_future()
+
+            def finish(message: Message | None) -> bool:
+                assert message
+                ended.set_result(message["status"])
+                return True
+
+            assert service.shortcuts.begin(get(path, state), finish)
+            return ended
+
+        yield ask
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Service, Mapping[str, Any] | None]]:
+    """Clicks stay in the journal, so that nothing else is under way."""
     for pause in ("SEND_EVERY_S", "MOVE_EVERY_S", "ADOPT_EVERY_S"):
         monkeypatch.setattr(clicks, pause, 60.0)
     service = Service(settings.model_copy(update={"access_log_sample": 0.0}), [router])
     async with service.router.lifespan_context(service) as state:
+        yield service, state
 
-        async def ask(path: str) -> int:
-            statuses: list[int] = []
 
-            async def send(message: Message) -> None:
-                statuses.append(message.get("status", 0))
+async def ask_by_task(service: Service, state: Mapping[str, Any] | None, path: str) -> int:
+    statuses: list[int] = []
 
-            async def receive() -> Message:
-                raise AssertionError("there is no body")
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
 
-            extensions = {"service.answer": send, "service.before_answer": lambda count: count()}
-            scope: Scope = {
-                "type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": "",
-                "http_version": "1.1", "scheme": "http", "client": None, "server": ("a", 80),
-                "state": dict(state or {}), "extensions": extensions,
-            }  # fmt: skip
-            await service(scope, receive, send)
-            return statuses[0]
+    async def receive() -> Message:
+        raise AssertionError("there is no body")
 
-        yield ask
+    extensions = {"service.answer": send, "service.before_answer": lambda count: count()}
+    await service(get(path, state) | {"extensions": extensions}, receive, send)
+    return statuses[0]
+
+
+def get(path: str, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": "",
+        "http_version": "1.1", "scheme": "http", "client": None, "server": ("a", 80), "state": dict(state or {}),
+    }  # fmt: skip
 
 
 async def commands(redis: Redis) -> Counter[str]:
@@ -119,6 +151,22 @@ async def test_a_redirect_costs_what_it_did(ask: Ask, resources: Resources, redi
     assert costs.tasks == BURST + 1  # ours, and the one that asks Redis for all of them
     assert costs.resumptions // BURST == RESUMPTIONS
     assert costs.calls // BURST == CALLS
+
+
+async def test_a_redirect_that_is_not_logged_needs_no_task(
+    ask_by_shortcut: Ask, resources: Resources, redis: Redis
+) -> None:
+    paths = [f"/r/{(await insert_link(resources.pg, url='http://example.com/')).code}" for _ in range(BURST)]
+    resolver = Resolver(resources.pg, resources.cache)
+    await asyncio.gather(*(resolver.resolve(path.removeprefix("/r/")) for path in paths))
+    for _ in range(2):
+        await burst(ask_by_shortcut, paths)
+    async with counted(redis) as (costs, sent):
+        assert await burst(ask_by_shortcut, paths) == {307: BURST}
+    assert +sent == {"cmdstat_mget": 1}
+    assert costs.tasks == 1  # the one that asks Redis for all of them
+    assert costs.resumptions < BURST
+    assert costs.calls // BURST == CALLS_OF_SHORTCUT
 
 
 async def test_reads_of_one_moment_are_one_statement(ask: Ask, resources: Resources, redis: Redis) -> None:

@@ -1,0 +1,70 @@
+"""Answers without a task, by the protocol: in order, with what else a connection promises, and through the drain."""
+
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.worker.clients import exchange
+from tests.worker.conftest import Gunicorn, Start
+from tests.worker.test_protocol import LAST, NEXT, status
+
+MOST = 2
+SHORT, SHY = (NEXT.replace(b"GET / ", b"GET %s?s=0.2 " % path) for path in (b"/short", b"/shy"))
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    gunicorn = Gunicorn(tmp_path_factory.mktemp("shortcuts"), 1, MAX_IN_FLIGHT=str(MOST))
+    try:
+        gunicorn.until(gunicorn.serving)
+        yield gunicorn
+        assert "Traceback" not in gunicorn.log()
+    finally:
+        gunicorn.kill()
+
+
+def test_answers_keep_the_order_of_their_requests(gunicorn: Gunicorn) -> None:
+    pid = b"%d " % next(iter(gunicorn.worker_pids()))
+    answers = exchange(gunicorn.port, SHORT + NEXT + SHY + SHORT.replace(b"0.2", b"0") + LAST).split(b"HTTP/1.1 200")
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers[1:]]
+    assert [body.startswith(pid) or body for body in bodies] == [b"short", True, True, b"short", True]
+
+
+def test_head_has_no_body_and_the_last_answer_says_so(gunicorn: Gunicorn) -> None:
+    answer = exchange(gunicorn.port, LAST.replace(b"GET / ", b"HEAD /short "))
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-length: 5\r\n" in answer
+    assert b"connection: close\r\n" in answer
+
+
+def test_a_worker_that_is_full_of_tasks_answers_them(gunicorn: Gunicorn) -> None:
+    busy = [socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) for _ in range(MOST)]
+    for client in busy:
+        client.sendall(NEXT.replace(b"GET / ", b"GET /sleep?s=1.5 "))
+    gunicorn.until(lambda: status(exchange(gunicorn.port, LAST)) == 503)
+    assert status(exchange(gunicorn.port, LAST.replace(b"GET / ", b"GET /short "))) == 200
+    assert status(exchange(gunicorn.port, LAST.replace(b"GET / ", b"GET /shy "))) == 503
+    for client in busy:
+        assert status(client.recv(65536)) == 200
+        client.close()
+
+
+@pytest.mark.parametrize("request_", [SHORT, SHY])
+def test_who_does_not_wait_for_it_disturbs_nobody(gunicorn: Gunicorn, request_: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) as client:
+        client.sendall(request_)
+    assert b"short" in exchange(gunicorn.port, SHORT + LAST)
+
+
+def test_a_worker_that_leaves_answers_first(start: Start) -> None:
+    gunicorn = start()
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) as client:
+        client.sendall(SHORT.replace(b"0.2", b"1"))
+        assert exchange(gunicorn.port, LAST)  # it has been read by now
+        gunicorn.send(signal.SIGTERM)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.endswith(b"short")
+    assert b"connection: close" in answer
+    assert gunicorn.ended() == 0
