@@ -5,9 +5,11 @@ For paths of the form `/prefix/{name}` only, and only where a measurement asks f
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,23 +31,35 @@ class Attempt(NamedTuple):
     """By `time.perf_counter`."""
 
 
-class Shortcut(NamedTuple):
-    """How to answer without a task: most of what a worker does for a hot request is to switch between tasks."""
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A handler that `service.shortcuts` can do without a task: to make one and to resume it costs as much as all the rest."""
 
     look_up: "Callable[[Scope], asyncio.Future[Any] | None]"
-    """What to wait for; None where the handler has to say what is wrong."""
+    """What to wait for; None where the request is for `otherwise`."""
     reply: Callable[[Scope, Any], Message | None]
-    """The `answer` to what was found, at once; None, or a problem that is raised, leaves the request to the handler."""
+    """The `answer` to what was found, at once. None, and whatever is raised, leave the request to `otherwise`."""
+    otherwise: ASGIApp | None = None
+    """What serves all that the two do not; else the same two by a task, where a problem that they raise is answered."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """By a task, and without `otherwise`."""
+        attempt: Attempt | None = scope.get(ATTEMPT)
+        lookup = attempt.lookup if attempt else self.look_up(scope)
+        message = self.reply(scope, await lookup) if lookup is not None else None
+        if message is None:
+            raise HTTPException(404)
+        await send(message)
 
 
-def served_by(handler: ASGIApp, *, shortcut: Shortcut | None = None) -> Callable[[F], F]:
+def served_by(handler: ASGIApp) -> Callable[[F], F]:
     """Mark a path operation, whose signature and docstring are its documentation, as served by `handler`.
 
     `scope["path_params"]` holds the last segment of the path, still percent-encoded as far as the server left it.
     """
 
     def mark(endpoint: F) -> F:
-        endpoint.__dict__["served_by"] = handler, shortcut
+        endpoint.__dict__["served_by"] = handler
         return endpoint
 
     return mark
@@ -91,8 +105,9 @@ async def _deliver_in_two(send: Send, message: Message) -> None:
 class HotRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.served_by: ASGIApp
-        self.served_by, self.shortcut = endpoint.__dict__["served_by"]
+        handler: ASGIApp = endpoint.__dict__["served_by"]
+        self.shortcut = handler if isinstance(handler, Shortcut) else None
+        self.served_by = (self.shortcut and self.shortcut.otherwise) or handler
         self.hot_prefix, _, last = path.rpartition("/")
         if not (last.startswith("{") and last.endswith("}")) or "{" in self.hot_prefix:
             raise ValueError(f"{path} is not /prefix/{{name}}: a hot route has one parameter, at its end")

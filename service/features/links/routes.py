@@ -147,7 +147,7 @@ async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
     await send(lead(scope, await links["resolver"].resolve(scope["path_params"]["code"], scope.get(ATTEMPT))))
 
 
-@served_by(redirect, shortcut=Shortcut(look_up, lead_at_once))
+@served_by(Shortcut(look_up, lead_at_once, otherwise=redirect))
 async def follow_link(code: CodeInPath) -> None:
     """Follow a short link. A GET that is answered with the redirect is a click."""
     raise NotImplementedError(code)
