@@ -9,11 +9,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from starlette.types import Receive, Scope, Send
 
 from service.main import Service
 from service.metrics import redis_calls
 from service.settings import Settings
+from tests.as_served import as_served
 
 pytestmark = pytest.mark.anyio
 
@@ -25,19 +25,19 @@ async def test_the_example_of_the_page_runs(database_url: str, redis_url: str, r
     feature: dict[str, Any] = {}
     exec(source, feature)
     await redis.mset({"{flags}:on": "true", "{flags}:off": "false"})
-    settings = Settings(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url), state_dir=tmp_path)
+    settings = Settings(
+        database_url=SecretStr(database_url), redis_url=SecretStr(redis_url), state_dir=tmp_path, access_log_sample=0
+    )
     service = Service(settings, [feature["router"]])
-    async with service.router.lifespan_context(service) as state:
-
-        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            await service({**scope, "state": dict(state or {})}, receive, send)
-
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://a") as client:
-            trips = sum(redis_calls.counts)
-            answers = await asyncio.gather(*(client.get(f"/flags/{name}") for name in ("on", "off", "on")))
-            assert [answer.json() for answer in answers] == [True, False, True]
-            assert sum(redis_calls.counts) == trips + 1
-            assert (await client.get("/flags/none")).json()["type"] == "urn:problem:flag-not-found"
-            operation = (await client.get("/openapi.json")).json()["paths"]["/flags/{name}"]["get"]
+    async with (
+        service.router.lifespan_context(service) as state,
+        httpx.AsyncClient(transport=httpx.ASGITransport(as_served(service, state)), base_url="http://a") as client,
+    ):
+        trips = sum(redis_calls.counts)
+        answers = await asyncio.gather(*(client.get(f"/flags/{name}") for name in ("on", "off", "on")))
+        assert [answer.json() for answer in answers] == [True, False, True]
+        assert sum(redis_calls.counts) == trips + 1
+        assert (await client.get("/flags/none")).json()["type"] == "urn:problem:flag-not-found"
+        operation = (await client.get("/openapi.json")).json()["paths"]["/flags/{name}"]["get"]
     assert operation["description"] == "Whether a feature is on."
     assert {"200", "404", "503"} <= operation["responses"].keys()

@@ -36,7 +36,7 @@ SETTINGS = {
     "HEADER_TIMEOUT_S": "2",
     "BODY_TIMEOUT_S": "2",
     "STOP_DELAY_S": "0.5",
-    "ACCESS_LOG_SAMPLE": "0",
+    "ACCESS_LOG_SAMPLE": "0.5",  # with a task and by a shortcut
 }
 
 

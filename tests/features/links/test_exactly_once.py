@@ -56,7 +56,7 @@ async def reach(database_url: str, expected: int, *, within_s: float) -> float:
 async def test_every_answer_is_a_click_within_five_seconds(
     start_service: StartService, database_url: str, codes: list[str]
 ) -> None:
-    service = start_service(workers=4)
+    service = start_service(workers=4, ACCESS_LOG_SAMPLE="0.5")
     visitors = Visitors(service.port, codes, visits=10_000)
     await visitors.follow(clients=64)
     assert visitors.answered == 10_000
@@ -66,7 +66,7 @@ async def test_every_answer_is_a_click_within_five_seconds(
 async def test_a_killed_worker_loses_and_doubles_nothing(
     start_service: StartService, database_url: str, codes: list[str]
 ) -> None:
-    service = start_service(workers=4)
+    service = start_service(workers=4, ACCESS_LOG_SAMPLE="0.5")
     visitors = Visitors(service.port, codes, visits=10_000)
     following = asyncio.create_task(visitors.follow(clients=64))
     await visitors.half_done.wait()
@@ -80,7 +80,7 @@ async def test_servers_that_crash_lose_and_double_nothing(
     start_service: StartService, database_url: str, codes: list[str], postgres: Postgres, valkey: Valkey
 ) -> None:
     """Redis may lose what it has not written to disk yet: its second passes before it is killed."""
-    service = start_service(workers=2)
+    service = start_service(workers=2, ACCESS_LOG_SAMPLE="0.5")
     visitors = Visitors(service.port, codes, visits=3000)
     await visitors.follow(clients=16)
     postgres.kill()
