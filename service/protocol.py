@@ -260,7 +260,7 @@ class Protocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
         left_s = self._idle_until - self.loop.time()
-        if self._last() or self._in_body or self.headers is not _NOWHERE:
+        if self._deaf or self._last() or self._in_body or self.headers is not _NOWHERE:
             return  # the next answer sets it anew
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
