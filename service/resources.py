@@ -126,6 +126,19 @@ async def read(pool: Pool, call: Callable[[Connection], Awaitable[T]], *, within
             return await call(connection)
 
 
+async def in_time(lookup: Awaitable[T]) -> T:
+    """What it finds, also where it waits behind others: all in all no longer than they may take.
+
+    Raises:
+        DatabaseUnavailable: it found nothing in time.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await lookup
+    except TimeoutError:
+        raise DatabaseUnavailable("No answer came in time.") from None
+
+
 def _reason(error: BaseException, *, late: str) -> str:
     return f"No {late} in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
 

@@ -15,7 +15,7 @@ from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import Link, read_links, read_replica
 from service.hot import Attempt
-from service.resources import Pool, Replica
+from service.resources import Pool, Replica, in_time
 from service.tracing import note
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
@@ -58,7 +58,7 @@ class Resolver:
             target = Target.of(await self.read(code))
         elif target is None:
             began_s = time.perf_counter()
-            target = await self._stored.get(code)
+            target = await in_time(self._stored.get(code))
             note("postgres", began_s, span="postgres lookup")
         if target is None or target is UNKNOWN:
             raise LinkNotFound(f"No link has the code {code!r}.")
@@ -73,7 +73,7 @@ class Resolver:
             LinkNotFound: there is none.
         """
         began_s = time.perf_counter()
-        link = await self._links.get(code)
+        link = await in_time(self._links.get(code))
         note("postgres", began_s, span="postgres lookup")
         if link is None:
             raise LinkNotFound(f"No link has the code {code!r}.")

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from local.servers import Postgres, Valkey
+from service import resources as resources_module
 from service.errors import DatabaseUnavailable
 from service.features.links import resolve, store
 from service.features.links.cache import bury_target, fill_targets
@@ -54,6 +55,24 @@ async def test_a_stampede_on_one_code_is_one_query(resolver: Resolver, queries: 
 
     assert set(await asyncio.gather(*(visitor(number) for number in range(500)))) == {link.id}
     assert queries.sent == [["popular"]]
+
+
+async def test_nobody_waits_for_longer_because_others_wait_before_him(
+    resolver: Resolver, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many queries as there may be at once are silent."""
+    queries.gate.clear()
+    async with asyncio.timeout(10):
+        with monkeypatch.context() as patch:
+            patch.setattr(resources_module, "ANSWER_WITHIN_S", 0.1)
+            for ask in (resolver.resolve, resolver.read):
+                for turn in range(3):
+                    with pytest.raises(DatabaseUnavailable, match="in time"):
+                        await ask(f"code-{turn}")
+        queries.gate.set()
+        for ask in (resolver.resolve, resolver.read):
+            with pytest.raises(LinkNotFound):
+                await ask("code-3")
 
 
 async def test_without_redis_a_stampede_is_one_query_too(resolver: Resolver, queries: Queries, valkey: Valkey) -> None:
