@@ -41,6 +41,8 @@ ACQUIRE_TIMEOUT_S = 0.8
 """Under the second in which a caller is owed a 503; asyncpg's own methods wait for a connection without end."""
 ANSWER_WITHIN_S = 0.9
 """Likewise, for all that a request of few milliseconds wants of Postgres: a server that is silent says so by nothing else."""
+REPLICA_WITHIN_S = 0.4
+"""So that of the time that is owed, the primary still has the other half."""
 CONNECT_TIMEOUT_S = 0.7
 WAITING_A_CONNECTION = 50
 """Callers that may wait for each connection of the pool: at 5 ms a statement, the last waits 0.25 s."""
@@ -155,7 +157,7 @@ class Replica:
         if not self.breaker.allows():
             return None
         try:
-            async with acquire(self.pool, metrics.replica) as connection:
+            async with acquire(self.pool, metrics.replica, within_s=REPLICA_WITHIN_S) as connection:
                 result = await call(connection)
         except (DatabaseUnavailable, asyncpg.PostgresError):  # replaying may cancel a statement
             self.breaker.failed()

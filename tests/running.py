@@ -1,9 +1,10 @@
-"""A real `python -m service run` of a test's own, on a free port."""
+"""A real `python -m service run` of a test's own, on a free port, and servers that stand still."""
 
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -68,3 +69,17 @@ def _kill(family: list[psutil.Process]) -> None:
     for process in family:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Every process of a server stands still: it neither answers nor refuses."""
+    server = psutil.Process(pid)
+    family = [server, *server.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()

@@ -1,11 +1,9 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -16,6 +14,7 @@ from service.resources import WAITING_A_CONNECTION, Resources, acquire, open_res
 from service.settings import Settings
 from service.sizing import make_plan, read_limits
 from tests.cli.conftest import query
+from tests.running import stopped
 
 pytestmark = pytest.mark.anyio
 
@@ -32,20 +31,6 @@ async def resources(database_url: str, redis_url: str, tmp_path: Path) -> AsyncI
     )
     async with open_resources(settings, make_plan(settings, read_limits()), WorkerStats()) as resources:
         yield resources
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Every process of a server stands still: it neither answers nor refuses."""
-    server = psutil.Process(pid)
-    family = [server, *server.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in family:
-            process.resume()
 
 
 async def test_a_postgres_that_hangs_is_unavailable_and_then_back(resources: Resources, postgres: Postgres) -> None:

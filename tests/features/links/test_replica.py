@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from local.servers import Postgres, Standby, Valkey
 from service.features.links import metrics, resolve
 from tests.features.links.conftest import OpenClient
+from tests.running import stopped
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +147,14 @@ async def test_deleted_link_stays_away_while_redis_is_away(
     assert (await client.delete("/links/code")).status_code == 204
     valkey.stop()
     assert await follow(client, "code") == 404
+
+
+async def test_primary_answers_in_time_for_a_replica_that_hangs(
+    client: httpx.AsyncClient, create: Create, standby: Standby
+) -> None:
+    await create("code")
+    with stopped(standby.pid):
+        assert await follow(client, "code") == 307
 
 
 async def test_primary_answers_for_a_replica_that_is_away_and_it_is_asked_again_when_it_is_back(
