@@ -3,6 +3,7 @@
 Imported by the master before the first fork, so it must stay free of everything else of ours.
 """
 
+import ctypes
 import mmap
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +20,14 @@ class State(IntEnum):
     """It has asked the master for one worker more, in its own place."""
 
 
+class Flags(ctypes.Structure):
+    _fields_ = (
+        ("has_served", ctypes.c_bool),  # some worker of this master has once been ready
+        ("stopping", ctypes.c_bool),  # the service as a whole
+        ("rehearsed", ctypes.c_bool),  # by a process to throw away, as new workers will do: the next SIGHUP reloads
+    )
+
+
 class Roster:
     """A byte for each worker, in memory that the master and all its workers share. A worker's age is its index."""
 
@@ -27,7 +36,7 @@ class Roster:
 
     def __init__(self) -> None:
         self._states = mmap.mmap(-1, self.SIZE)
-        self._flags = mmap.mmap(-1, 3)
+        self.flags = Flags.from_buffer(mmap.mmap(-1, ctypes.sizeof(Flags)))
 
     def __getitem__(self, age: int) -> State:
         return State(self._states[age % self.SIZE])
@@ -35,31 +44,10 @@ class Roster:
     def __setitem__(self, age: int, state: State) -> None:
         self._states[age % self.SIZE] = state
         if state is State.READY:
-            self._flags[0] = True
+            self.flags.has_served = True
 
     def has_newer(self, age: int, *states: State) -> bool:
         return any(self._states.find(bytes([state]), age % self.SIZE + 1) >= 0 for state in states)
-
-    @property
-    def has_served(self) -> bool:
-        """Some worker of this master has once been ready."""
-        return bool(self._flags[0])
-
-    @property
-    def stopping(self) -> bool:
-        return bool(self._flags[1])
-
-    def announce_stop(self) -> None:
-        self._flags[1] = True
-
-    @property
-    def rehearsed(self) -> bool:
-        """A process to throw away has done what new workers will do: the next SIGHUP reloads."""
-        return bool(self._flags[2])
-
-    @rehearsed.setter
-    def rehearsed(self, done: bool) -> None:
-        self._flags[2] = done
 
 
 class Shares:
@@ -92,7 +80,7 @@ class Lifecycle:
         """The service as a whole stops, and `/readyz` says so. A worker that a reload replaces does not: a proxy that
         asks it over an old connection would take the whole service out.
         """
-        return roster.stopping
+        return bool(roster.flags.stopping)
 
 
 roster = Roster()

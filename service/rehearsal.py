@@ -53,7 +53,7 @@ def rehearse(arbiter: Any) -> None:
             refuse(f"{type(error).__name__}: {error}")
     else:
         if os.getppid() == master:
-            roster.rehearsed = True
+            roster.flags.rehearsed = True
             os.kill(master, signal.SIGHUP)
     sys.stderr.flush()
     os._exit(0)

@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
             self._notify()
             if os.getppid() != self._master and not lifecycle.leaving:
                 log.error("The master is gone: stopping.")
-                roster.announce_stop()
+                roster.flags.stopping = True
                 self.handle_exit(signal.SIGTERM, None)
             await asyncio.sleep(every_s)
 
@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
     def _is_relieved(self) -> bool:
         """A worker that is replaced serves until its successor does: should that never start, nothing has stopped."""
         assert self._told_at is not None
-        if not self._waits or roster.stopping:
+        if not self._waits or roster.flags.stopping:
             return True
         return time.monotonic() > self._told_at + TOLD_TOGETHER_S and roster.has_newer(self._age, State.READY)
 

@@ -59,7 +59,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         try:
             super().init_process()
         except (Exception, SystemExit):
-            if roster[self.age] is not State.STARTING or not roster.has_served:
+            if roster[self.age] is not State.STARTING or not roster.flags.has_served:
                 raise
             self.log.exception("This worker cannot start.")
             sys.exit(1)
@@ -123,14 +123,14 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         stop, reload = arbiter.stop, arbiter.handle_hup
 
         def announced_stop(graceful: bool = True) -> None:
-            roster.announce_stop()
+            roster.flags.stopping = True
             if graceful:
                 time.sleep(delay_s)
             stop(graceful)
 
         def rehearsed_reload() -> None:
-            if roster.rehearsed:
-                roster.rehearsed = False
+            if roster.flags.rehearsed:
+                roster.flags.rehearsed = False
                 reload()
             else:
                 rehearse(arbiter)
