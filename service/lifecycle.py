@@ -21,6 +21,7 @@ class State(IntEnum):
 
 
 class Flags(ctypes.Structure):
+    __slots__ = ()  # or another name would be taken, and shared with nobody
     _fields_ = (
         ("has_served", ctypes.c_bool),  # some worker of this master has once been ready
         ("stopping", ctypes.c_bool),  # the service as a whole
