@@ -111,6 +111,9 @@ class Protocol(HttpToolsProtocol):
         lifecycle.connections -= 1
         _HELD.pop(self, None)
         self._disarm()
+        if self._active is not None:  # uvicorn tells the request that was read last, and this one may be before it
+            self._active.disconnected = True
+            self._active.message_event.set()
         super().connection_lost(exc)
         # Leave nothing to the garbage collector, which comes late: a hostile head has 5 MB of headers, until then.
         self._unset_keepalive_if_required()
@@ -417,8 +420,7 @@ class Protocol(HttpToolsProtocol):
 
     def cut(self) -> None:
         """The worker waits no longer."""
-        last = self._last()
-        if last is not None and not last.response_started and last is self._active:
+        if self._active is not None and not self._active.response_started:
             self._answer(Refused(503, "The server is stopping, and the request took too long for it."))
-            last.disconnected = True
+            self._active.disconnected = True
         self.transport.close()

@@ -17,7 +17,7 @@ from service.hot import ATTEMPT, Attempt, HotPaths, Shortcut
 from service.observe import Observe, identify
 
 Finish = Callable[[Message | None], bool]
-"""Writes a whole answer and says whether somebody was there to take it; without one, it starts the task after all."""
+"""Writes a whole answer or, without one, starts the task after all. False where the client has gone."""
 
 
 class Shortcuts:
@@ -46,35 +46,38 @@ class Shortcuts:
         began_s = time.perf_counter()
         try:
             lookup = route.shortcut.look_up(scope)
+            if lookup is None:
+                return False
+            lookup.add_done_callback(partial(self._end, scope, route.shortcut, began_s, finish))
         except Exception:  # noqa: BLE001 - the handler meets it again, where it is answered and logged
             return False
-        if lookup is None:
-            return False
         self.stats.in_flight += 1
-        lookup.add_done_callback(partial(self._end, scope, route.shortcut, began_s, finish))
         return True
 
     def _end(
         self, scope: Scope, shortcut: Shortcut, began_s: float, finish: Finish, lookup: "asyncio.Future[Any]"
     ) -> None:
         self.stats.in_flight -= 1
+        found = not lookup.cancelled() and lookup.exception() is None  # once raised here, it would hold all that is here
         try:
-            message = shortcut.reply(scope, lookup.result())
-            answered = message is not None and self._answer(scope, message, began_s, finish)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - likewise
+            answered = found and self._answer(scope, shortcut.reply(scope, lookup.result()), began_s, finish)
+        except Exception:  # noqa: BLE001 - likewise
             answered = False
         if not answered:
             if not lookup.cancelled():
                 scope[ATTEMPT] = Attempt(lookup, began_s)
-            finish(None)
+            if not finish(None):
+                metrics.abandoned.total += 1
+                self.stats.requests_total += 1
 
-    def _answer(self, scope: Scope, message: Message, began_s: float, finish: Finish) -> bool:
+    def _answer(self, scope: Scope, message: Message | None, began_s: float, finish: Finish) -> bool:
+        if message is None:
+            return False
         route = self.stats.of_route(scope)
         message["headers"].extend(self.observe.headers(identify(scope), message["status"]))
         message["before"].append(route.counting(message["status"]))
-        if finish(message):
-            route.durations.add(time.perf_counter() - began_s)
-        else:
-            metrics.abandoned.total += 1
+        if not finish(message):
+            return False
+        route.durations.add(time.perf_counter() - began_s)
         self.stats.requests_total += 1
         return True

@@ -1,6 +1,8 @@
 """Hot requests that are answered without a task: as the task would answer them, and by it where they cannot be."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,9 +34,18 @@ def look_up(scope: Scope) -> "asyncio.Future[str]":
     lookups.append(name)
     if name == "unlooked":
         raise RuntimeError("no lookup today")
+    if name == "coroutine":
+        return _hello()  # type: ignore[return-value]
     found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(found.set_result, name)
+    if name == "unfound":
+        asyncio.get_running_loop().call_soon(found.set_exception, Unkind("Come back later."))
+    else:
+        asyncio.get_running_loop().call_soon(found.set_result, name)
     return found
+
+
+async def _hello() -> str:
+    return "hello"
 
 
 def greet(scope: Scope, name: str) -> Message | None:
@@ -75,6 +86,10 @@ def client(app: ASGIApp) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://a")
 
 
+def get_scope(name: str) -> Scope:
+    return {"type": "http", "method": "GET", "path": f"/hot/{name}", "headers": [], "state": {}}
+
+
 async def get(path: str, *, sample: float) -> tuple[httpx.Response, Service, list[Any]]:
     service = open_service(sample)
     with capture_logs() as lines:
@@ -98,7 +113,7 @@ async def test_the_answer_is_the_one_of_a_task_but_for_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "asked"), [("unkind", 418, 1), ("broken", 500, 1), ("nobody", 404, 1), ("unlooked", 500, 2)]
+    ("name", "status", "asked"), [("unkind", 418, 1), ("unfound", 418, 1), ("broken", 500, 1), ("nobody", 404, 1), ("unlooked", 500, 2)]
 )
 async def test_what_it_cannot_answer_is_answered_by_a_task_without_another_lookup(
     name: str, status: int, asked: int
@@ -128,7 +143,6 @@ async def test_whoever_watches_sees_every_request() -> None:
 
 async def test_a_client_that_went_away_is_no_answer() -> None:
     service = open_service(0.0)
-    scope = {"type": "http", "method": "GET", "path": "/hot/world", "headers": [], "state": {}}
     before = metrics.abandoned.total
     written = asyncio.Event()
 
@@ -136,9 +150,42 @@ async def test_a_client_that_went_away_is_no_answer() -> None:
         written.set()
         return False
 
-    assert service.shortcuts.begin(scope, finish)
+    assert service.shortcuts.begin(get_scope("world"), finish)
     assert service.stats.in_flight == 1
     await written.wait()
     assert service.stats.in_flight == 0
     assert metrics.abandoned.total == before + 1
     assert not counted
+
+
+@pytest.mark.parametrize("name", ["unfound", "nobody"])
+async def test_what_it_could_not_answer_is_not_remembered_and_is_abandoned_with_its_client(name: str) -> None:
+    """A connection is remembered by whoever remembers its `finish`, until garbage is collected."""
+    service = open_service(0.0)
+    before, asked = metrics.abandoned.total, 0
+
+    class Finish:
+        def __call__(self, message: Message | None) -> bool:
+            nonlocal asked
+            asked += 1
+            return False
+
+    finish = Finish()
+    remembered = weakref.ref(finish)
+    gc.disable()
+    try:
+        assert service.shortcuts.begin(get_scope(name), finish)
+        del finish
+        await asyncio.sleep(0.01)
+        assert (asked, remembered()) == (1, None)
+    finally:
+        gc.enable()
+    assert (service.stats.requests_total, metrics.abandoned.total) == (1, before + 1)
+
+
+async def test_a_lookup_that_is_no_future_is_left_to_the_task() -> None:
+    """Of an `async def look_up`, say: the parser of the connection would take the error for the client's."""
+    service = open_service(0.0)
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        assert not service.shortcuts.begin(get_scope("coroutine"), lambda _: True)
+    assert service.stats.in_flight == 0

@@ -75,9 +75,12 @@ def test_request_that_outlasts_the_drain_is_answered_503(path: str, start: Start
     assert "Traceback" not in gunicorn.log()
 
 
-def test_stop_in_a_hurry_answers_503_at_once(start: Start, aside: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize(("path", "behind"), [("/sleep?s=9", b""), ("/short?s=9", NEXT)], ids=["alone", "pipelined"])
+def test_stop_in_a_hurry_answers_503_at_once(
+    path: str, behind: bytes, start: Start, aside: ThreadPoolExecutor
+) -> None:
     gunicorn = start(GRACEFUL_TIMEOUT_S="30")
-    answer = aside.submit(ask, gunicorn.port, "/sleep?s=9")
+    answer = aside.submit(exchange, gunicorn.port, NEXT.replace(b"/", path.encode(), 1) + behind)
     gunicorn.until(lambda: in_flight(gunicorn))
     gunicorn.send(signal.SIGTERM)
     gunicorn.until(lambda: not gunicorn.serving())
@@ -85,6 +88,7 @@ def test_stop_in_a_hurry_answers_503_at_once(start: Start, aside: ThreadPoolExec
     assert gunicorn.ended(timeout_s=5) == 0
     assert_problem(answer.result(), 503)
     assert len(gunicorn.events("ended")) == 1
+    assert "Traceback" not in gunicorn.log()
 
 
 def test_lifespan_that_never_ends_is_cut_with_its_stack(start: Start) -> None:
