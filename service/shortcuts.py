@@ -58,7 +58,8 @@ class Shortcuts:
         self, scope: Scope, shortcut: Shortcut, began_s: float, finish: Finish, lookup: "asyncio.Future[Any]"
     ) -> None:
         self.stats.in_flight -= 1
-        found = not lookup.cancelled() and lookup.exception() is None  # once raised here, it would hold all that is here
+        # An exception that is raised here holds this frame, with the connection, for as long as somebody holds it.
+        found = not lookup.cancelled() and lookup.exception() is None
         try:
             answered = found and self._answer(scope, shortcut.reply(scope, lookup.result()), began_s, finish)
         except Exception:  # noqa: BLE001 - likewise

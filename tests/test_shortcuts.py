@@ -113,7 +113,8 @@ async def test_the_answer_is_the_one_of_a_task_but_for_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "asked"), [("unkind", 418, 1), ("unfound", 418, 1), ("broken", 500, 1), ("nobody", 404, 1), ("unlooked", 500, 2)]
+    ("name", "status", "asked"),
+    [("unkind", 418, 1), ("unfound", 418, 1), ("broken", 500, 1), ("nobody", 404, 1), ("unlooked", 500, 2)],
 )
 async def test_what_it_cannot_answer_is_answered_by_a_task_without_another_lookup(
     name: str, status: int, asked: int
@@ -165,7 +166,7 @@ async def test_what_it_could_not_answer_is_not_remembered_and_is_abandoned_with_
     before, asked = metrics.abandoned.total, 0
 
     class Finish:
-        def __call__(self, message: Message | None) -> bool:
+        def __call__(self, _: Message | None) -> bool:
             nonlocal asked
             asked += 1
             return False

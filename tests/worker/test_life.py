@@ -76,9 +76,7 @@ def test_request_that_outlasts_the_drain_is_answered_503(path: str, start: Start
 
 
 @pytest.mark.parametrize(("path", "behind"), [("/sleep?s=9", b""), ("/short?s=9", NEXT)], ids=["alone", "pipelined"])
-def test_stop_in_a_hurry_answers_503_at_once(
-    path: str, behind: bytes, start: Start, aside: ThreadPoolExecutor
-) -> None:
+def test_stop_in_a_hurry_answers_503_at_once(path: str, behind: bytes, start: Start, aside: ThreadPoolExecutor) -> None:
     gunicorn = start(GRACEFUL_TIMEOUT_S="30")
     answer = aside.submit(exchange, gunicorn.port, NEXT.replace(b"/", path.encode(), 1) + behind)
     gunicorn.until(lambda: in_flight(gunicorn))
