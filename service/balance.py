@@ -9,6 +9,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from service.lifecycle import lifecycle, shares
@@ -23,6 +24,8 @@ ALIVE_S = 0.5
 
 TOLERANCE, SLACK = 1.05, 1
 """So much above the mean a worker still takes connections: the others may be about to."""
+A_TURN = 100
+"""Of the event loop: so many connections are taken at most. libuv takes one, and a health check waited 7 s for its turn."""
 SHED_ABOVE, SHED_SHARE = 1.25, 0.1
 """So much above the mean a worker asks clients to come again, a tenth of the surplus a beat: after a worker has died,
 say, its successor has none and the others have all.
@@ -40,6 +43,7 @@ class Acceptor:
         self._listeners: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._others: list[int] = []
+        self._joining: set[asyncio.Task[Any]] = set()
 
     async def start(self, listeners: Iterable[socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -53,6 +57,7 @@ class Acceptor:
         self._timer.cancel()
         await self._opening
         self._close()
+        await asyncio.gather(*self._joining, return_exceptions=True)
         shares.beats[self._slot] = 0
         listeners, self._listeners = self._listeners, []
         return listeners
@@ -67,16 +72,36 @@ class Acceptor:
         self._servers = []
 
     def _taken(self) -> asyncio.Protocol:
-        if not self._alone:
-            self._loop.call_soon(self._judge)  # not now: uvloop is in the middle of making the connection
+        self._loop.call_soon(self._judge)  # not now: uvloop is in the middle of making the connection
         return self._create()
 
     def _judge(self) -> None:
-        shares.connections[self._slot] = own = lifecycle.connections
-        too_many = own - TOLERANCE * self._mean() - SLACK
-        if self._servers and too_many > 0:
+        shares.connections[self._slot] = own = lifecycle.connections + len(self._joining)
+        room = TOLERANCE * self._mean() + SLACK - own
+        if not self._servers:
+            return
+        if self._alone or not self._others:
+            self._take(A_TURN)
+        elif room >= 0:
+            self._take(min(A_TURN, math.floor(room)))
+        else:
             self._close()
-            self._loop.call_later(min(LEAVE_S * math.ceil(too_many), LEAVE_MOST_S), self._reopen)
+            self._loop.call_later(min(LEAVE_S * math.ceil(-room), LEAVE_MOST_S), self._reopen)
+
+    def _take(self, most: int) -> None:
+        """Connections that the kernel has made already."""
+        for listener in self._listeners:
+            with suppress(OSError):
+                for _ in range(most):
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    self._join(connection)
+
+    def _join(self, connection: socket.socket) -> None:
+        joining = self._loop.connect_accepted_socket(self._create, connection, ssl=self._options.get("ssl"))
+        task = self._loop.create_task(joining)
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
 
     def _reopen(self) -> None:
         self._opening = self._loop.create_task(self._open())
