@@ -78,6 +78,8 @@ redis_failures = Count(counter("redis_failures", "Calls that Redis did not answe
 class PoolStats:
     def __init__(self, name: str) -> None:
         self.waiting = 0
+        self.held_s = 0.005
+        """How long a connection is kept, on average of lately."""
         self.up = True
         """How the last attempt to have a connection ended; a pool with none to spare says nothing about the server."""
         says = "Waiting for a connection of the pool."

@@ -44,8 +44,10 @@ ANSWER_WITHIN_S = 0.9
 REPLICA_WITHIN_S = 0.4
 """So that of the time that is owed, the primary still has the other half."""
 CONNECT_TIMEOUT_S = 0.7
-WAITING_A_CONNECTION = 50
-"""Callers that may wait for each connection of the pool: at 5 ms a statement, the last waits 0.25 s."""
+QUEUE_S = 0.4
+"""Whoever would wait longer than this for a connection, going by how long they are held lately, is refused at once: to
+refuse him when `ACQUIRE_TIMEOUT_S` is over costs as much as an answer, and in a crowd leaves the time for none.
+"""
 REDIS_TIMEOUT_S = 0.3
 """A Redis in the same zone answers in 1 ms; past this, Postgres is the faster way to the same answer."""
 CLOSE_TIMEOUT_S = 1.0
@@ -81,7 +83,7 @@ async def acquire(
         ConnectionLost: the server closed it while it was in use.
     """
     began_s = time.perf_counter()
-    if stats.waiting >= WAITING_A_CONNECTION * pool.get_max_size():
+    if stats.waiting * stats.held_s > QUEUE_S * pool.get_max_size():
         stats.failed(exhausted=True)
         raise DatabaseUnavailable(f"{stats.waiting} wait for a connection already.")
     stats.waiting += 1
@@ -107,7 +109,7 @@ async def acquire(
         unavailable = ConnectionLost if isinstance(error, LOST) else DatabaseUnavailable
         raise unavailable(_reason(error, late="answer came")) from error
     finally:
-        note("postgres", began_s)
+        stats.held_s += 0.1 * (note("postgres", began_s) - stats.held_s)
         # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and
         # its own TimeoutError must not take the place of ours.
         with suppress(*DATABASE_FAILURES):
