@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.admission import admission
 from service.lifecycle import lifecycle
 from service.refusals import BY_MACHINES, Header, Refused, announcer, as_answer, check_head, check_head_size, crowded
 from service.settings import Settings
@@ -133,7 +134,7 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if len(self.tasks) >= self._most and self._turn_away_unread(data):
+        if self._in_flight() >= self._most and self._turn_away_unread(data):
             return
         if self._deaf:
             return
@@ -212,10 +213,20 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if len(self.tasks) < self._most or cycle.scope["path"] in BY_MACHINES:
-            super()._start_asgi_task(cycle, app)
+        begin = functools.partial(self._begin, cycle, app)
+        if cycle.scope["path"] in BY_MACHINES:
+            begin()
+        elif self._in_flight() < self._most:
+            admission.admit(begin)
         else:
             self.loop.call_soon(self._turn_away, cycle)
+
+    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
+
+    def _in_flight(self) -> int:
+        return len(self.tasks) + len(admission.waiting)
 
     def _turn_away(self, cycle: RequestResponseCycle) -> None:
         """Without a task and without the application: what cannot be served must not take the time of what can."""
@@ -274,7 +285,7 @@ class Protocol(HttpToolsProtocol):
         """Those that were held longest: one for each that was answered, two while half of the places are free, as what is
         heard may have nothing to ask.
         """
-        for _ in range(min(len(_HELD), 1 + (2 * len(self.tasks) < self._most))):
+        for _ in range(min(len(_HELD), 1 + (2 * self._in_flight() < self._most))):
             next(iter(_HELD))._hear()
 
     def _crowded(self) -> tuple[bytes, bytes]:

@@ -13,6 +13,7 @@ import psutil
 import structlog
 
 from service import __version__, metrics
+from service.admission import admission
 from service.lifecycle import lifecycle
 from service.loop_watch import BUCKETS_S
 from service.loop_watch.causes import MENDS
@@ -92,7 +93,7 @@ class Publisher:
         CPU.set((cpu_s - self._cpu_s) / max(now_s - self._at_s, 0.001))
         self._cpu_s, self._at_s = cpu_s, now_s
         MEMORY.set(self._process.memory_info().rss)
-        IN_FLIGHT.set(self.resources.stats.in_flight)
+        IN_FLIGHT.set(self.resources.stats.in_flight + len(admission.waiting))
         CONNECTIONS.set(lifecycle.connections)
         for status, total in dict(lifecycle.refused).items():
             tell(REFUSED.labels(str(status)), total)

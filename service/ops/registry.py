@@ -11,6 +11,7 @@ import psutil
 from pydantic import BaseModel, TypeAdapter
 
 from service import copies
+from service.admission import admission
 from service.errors import CacheUnavailable
 from service.lifecycle import lifecycle
 from service.resources import Resources
@@ -124,7 +125,7 @@ class Registry:
             pid=self.pid,
             started_at=round(stats.started_at, 3),
             requests_total=stats.requests_total,
-            in_flight=stats.in_flight,
+            in_flight=stats.in_flight + len(admission.waiting),
             connections=lifecycle.connections,
             loop_lag_ms=LoopLag(**resources.loop_watch.lag_ms()),
             cpu_lane=LaneState(running=lane.running, waiting=lane.waiting, threads=lane.threads),
