@@ -9,7 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 import uvloop
@@ -26,6 +28,9 @@ ROUTES = {
 
 KEEPS = 0.9
 """Of its best, so much must a route still answer at five times that."""
+
+HEALTH = ("/livez", "/readyz")
+HEALTH_PAUSE_S = 0.1
 
 RAMP_S, SECONDS = 1.5, 5.5
 """A wave is counted from its first to its last second: before, the service fills up with requests."""
@@ -45,9 +50,11 @@ class Wave:
     statuses: Counter[str] = field(default_factory=Counter)
     good_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
-    health_s: list[float] = field(default_factory=list)
+    health_s: dict[str, list[float]] = field(default_factory=lambda: {path: [] for path in HEALTH})
     cpu_s: float = 0.0
-    """What the worker used: on a machine that others use too, answers for each second of it say more than a second's."""
+    """What the worker used."""
+    waited_s: float = 0.0
+    """How long the worker could run and had no core, as others used them: the generator, Postgres, and whoever is there."""
     own_cpu_s: float = 0.0
     """What the generator used. Near the length of the wave, it was the generator that could do no more."""
 
@@ -56,8 +63,9 @@ class Wave:
         return len(self.good_s) / (SECONDS - RAMP_S)
 
     @property
-    def each_cpu_s(self) -> float:
-        return len(self.good_s) / max(self.cpu_s, 0.01)
+    def with_a_core(self) -> float:
+        """Answers for each second in which the worker ran, or had nothing to do."""
+        return len(self.good_s) / max(SECONDS - RAMP_S - self.waited_s, 0.01)
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,11 @@ class Climb:
 
     @property
     def best(self) -> Wave:
-        return max(self.waves[:-1], key=lambda wave: wave.goodput)
+        return max(self.waves[:-1], key=lambda wave: wave.with_a_core)
 
     @property
     def kept(self) -> float:
-        return self.waves[-1].goodput / max(self.best.goodput, 1.0)
+        return self.waves[-1].with_a_core / max(self.best.with_a_core, 1.0)
 
 
 def climb(url: str, path: str, rate: float, pid: int) -> Iterator[Wave]:
@@ -109,16 +117,17 @@ class _Sender:
         self.idle: list[Connection] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.counting = False
+        self.waited_s: dict[str, float] = {}
 
     async def run(self) -> Wave:
         for _ in range(CONNECTIONS // AT_A_TIME):
             self.idle += await asyncio.gather(*[connect(self.address) for _ in range(AT_A_TIME)])
         wave, began = self.wave, time.monotonic()
-        health = asyncio.create_task(self._ask_health())
+        health = [asyncio.create_task(self._ask_health(path, until=began + SECONDS)) for path in HEALTH]
         due = 0
         while (now := time.monotonic() - began) < SECONDS:
             if now >= RAMP_S and not self.counting:
-                self.counting = True
+                self.counting, self.waited_s = True, waited_s(self.worker.pid)
                 self._note_cpu(-1)
             while due < now * wave.rate:
                 due += 1
@@ -126,8 +135,9 @@ class _Sender:
             await asyncio.sleep(TICK_S)
         self.counting = False
         self._note_cpu(1)
-        await asyncio.wait(self.tasks or {health}, timeout=PATIENCE_S)
-        health.cancel()
+        waits = [now_s - self.waited_s.get(thread, 0.0) for thread, now_s in waited_s(self.worker.pid).items()]
+        wave.waited_s = max(waits, default=0.0)
+        await asyncio.wait([*self.tasks, *health])
         for connection in self.idle:
             connection.transport.abort()
         return wave
@@ -159,10 +169,25 @@ class _Sender:
             wave.statuses[str(answer.status)] += 1
             (wave.good_s if answer.status < 400 else wave.refused_s).append(time.monotonic() - began)
 
-    async def _ask_health(self) -> None:
-        connection = await connect(self.address)
-        while True:
-            began = time.monotonic()
-            await connection.ask(get("/livez", self.address.host))
-            self.wave.health_s.append(time.monotonic() - began)
-            await asyncio.sleep(0.1)
+    async def _ask_health(self, path: str, *, until: float) -> None:
+        """On a connection of its own each time, as those do who restart what does not answer them. No answer counts as
+        `PATIENCE_S`.
+        """
+        request = get(path, self.address.host, close=True)
+        while (began := time.monotonic()) < until:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    connection = await connect(self.address)
+                    await connection.ask(request)
+                    connection.transport.abort()
+            self.wave.health_s[path].append(time.monotonic() - began)
+            await asyncio.sleep(HEALTH_PAUSE_S)
+
+
+def waited_s(pid: int) -> dict[str, float]:
+    """By thread: how long it could run and did not, as the kernel counts it; nothing where it does not say."""
+    counts: dict[str, float] = {}
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):
+            counts[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+    return counts

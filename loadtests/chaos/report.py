@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.drill import Verdict
-from loadtests.chaos.overload import KEEPS, RAMP_S, SECONDS, Climb, p99_ms
+from loadtests.chaos.overload import HEALTH, KEEPS, RAMP_S, SECONDS, Climb, p99_ms
 from loadtests.chaos.soak import Line
 from loadtests.chaos.traffic import Tally
 
@@ -52,30 +52,31 @@ def print_lines(tally: Tally, lines: Sequence[Line], minutes: float, console: Co
 
 def print_waves(climb: Climb, console: Console) -> None:
     columns = (
-        "a second of", climb.name, "answered", "for a CPU second", "p99 ms", "refused", "p99 ms", "not sent",
-        "p99 ms of /livez", "generator's CPU",
+        "a second of", climb.name, "answered", "p99 ms", "refused", "p99 ms", "not sent",
+        *(f"p99 ms of {path}" for path in HEALTH), "worker's CPU", "waited for one", "generator's CPU",
     )  # fmt: skip
     table = Table(*columns, box=None)
     for wave in climb.waves:
         seconds = SECONDS - RAMP_S
         refused, unsent = len(wave.refused_s) / seconds, wave.late / seconds
-        numbers = [wave.rate, wave.goodput, wave.each_cpu_s, p99_ms(wave.good_s), refused, p99_ms(wave.refused_s)]
-        numbers += [unsent, p99_ms(wave.health_s)]
-        table.add_row("", *(f"{number:,.0f}" for number in numbers), f"{wave.own_cpu_s / seconds:.0%}")
+        numbers = [wave.rate, wave.goodput, p99_ms(wave.good_s), refused, p99_ms(wave.refused_s), unsent]
+        numbers += [p99_ms(wave.health_s[path]) for path in HEALTH]
+        shares = [wave.cpu_s / seconds, wave.waited_s / seconds, wave.own_cpu_s / seconds]
+        table.add_row("", *(f"{number:,.0f}" for number in numbers), *(f"{share:.0%}" for share in shares))
     console.print(table)
 
 
 def print_climbs(climbs: Sequence[Climb], console: Console) -> None:
-    table = Table(
-        "", "best", "at five times that", "kept", "of a CPU second", "p99 ms", "p99 ms of /livez", "", box=None
-    )
+    """Judged by what the worker answers while it has a core: how long others kept it from one is not its doing."""
+    health = (f"p99 ms of {path}" for path in HEALTH)
+    table = Table("", "best", "at five times that", "kept", "while it had a core", "p99 ms", *health, "", box=None)
     for climb in climbs:
         best, last = climb.best, climb.waves[-1]
-        of_cpu = last.each_cpu_s / max(best.each_cpu_s, 1.0)
-        latencies = (f"{p99_ms(last.good_s):,.0f}", f"{p99_ms(last.health_s):,.0f}")
+        rates = (f"{best.goodput:,.0f}/s", f"{last.goodput:,.0f}/s")
+        shares = (f"{last.goodput / max(best.goodput, 1.0):.0%}", f"{climb.kept:.0%}")
+        latencies = (f"{p99_ms(values):,.0f}" for values in (last.good_s, *last.health_s.values()))
         verdict = "[green]kept[/]" if climb.kept >= KEEPS else "[bold red]broken[/]"
-        rates = (f"{best.goodput:,.0f}/s", f"{last.goodput:,.0f}/s", f"{climb.kept:.0%}", f"{of_cpu:.0%}")
-        table.add_row(climb.name, *rates, *latencies, verdict)
+        table.add_row(climb.name, *rates, *shares, *latencies, verdict)
     console.print(table)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from loadtests.chaos import drill, traffic
 from loadtests.chaos.faults import FAULTS, Fault
-from loadtests.chaos.overload import KEEPS, Climb, Wave
+from loadtests.chaos.overload import KEEPS, SECONDS, Climb, Wave
 from loadtests.chaos.report import write
 from loadtests.chaos.soak import TOLERATED, lines, settled
 from loadtests.chaos.stage import Stage, stage
@@ -91,3 +91,8 @@ def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [len(cheated), "clicks were counted of" in cheated[0]] == [1, True]
     assert any("nobody listened" in broken for broken in gone)
     assert any("not well again" in broken for broken in gone)
+
+
+def test_time_in_which_others_had_the_core_is_not_held_against_the_worker() -> None:
+    climb = Climb("a route", [Wave(100.0, good_s=[0.01] * 80), Wave(100.0, good_s=[0.01] * 40, waited_s=SECONDS / 2)])
+    assert climb.kept > KEEPS
