@@ -4,6 +4,7 @@ It knows nothing of the application but when it is its turn.
 """
 
 import asyncio
+import contextvars
 import functools
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -325,7 +326,7 @@ class Protocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+                contextvars.Context().run(self._start_asgi_task, *self.pipeline.pop())  # not that of the task that ends
             else:
                 self._await_next()
         if _HELD:

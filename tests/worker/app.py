@@ -5,6 +5,7 @@ import gc
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,6 +16,9 @@ from service.protocol import Protocol
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+
+last_path: ContextVar[str] = ContextVar("last_path", default="")
+"""Of the request that somebody works for."""
 
 LARGE_PARTS = 1000
 LARGE_PART_BYTES = 30_000
@@ -36,9 +40,14 @@ class Shortcuts:
     def begin(self, scope: dict[str, Any], finish: Callable[[dict[str, Any] | None], bool]) -> bool:
         if not self.lead_to(scope["path"]):
             return False
-        message = {"status": 200, "headers": [(b"content-length", b"5")], "body": b"short", "before": []}
-        asyncio.get_running_loop().call_later(_seconds(scope), finish, message if scope["path"] == "/short" else None)
+        asyncio.get_running_loop().call_later(_seconds(scope), self._end, scope, finish)
         return True
+
+    @staticmethod
+    def _end(scope: dict[str, Any], finish: Callable[[dict[str, Any] | None], bool]) -> None:
+        headers = [(b"content-length", b"5"), (b"worked-for", last_path.get().encode())]
+        message = {"status": 200, "headers": headers, "body": b"short", "before": []}
+        finish(message if scope["path"] == "/short" else None)
 
     def lead_to(self, path: str) -> bool:
         return path in {"/short", "/shy"}
@@ -56,7 +65,8 @@ async def _count_remembered(send: Send) -> None:
 
 
 async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    seconds = _seconds(scope)
+    seconds, other = _seconds(scope), last_path.get()
+    last_path.set(scope["path"])
     match scope["path"]:
         case "/sleep":
             await asyncio.sleep(seconds)
@@ -92,7 +102,7 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     client = scope["client"][0] if scope["client"] else ""
     headers = ",".join(name.decode() for name, _ in scope["headers"])
     body = f"{os.getpid()} {lifecycle.draining} {client} {headers}".encode()
-    head = [(b"content-length", str(len(body)).encode())]
+    head = [(b"content-length", str(len(body)).encode()), (b"worked-for", other.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": head})
     await send({"type": "http.response.body", "body": body})
 

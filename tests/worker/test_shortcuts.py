@@ -32,6 +32,12 @@ def test_answers_keep_the_order_of_their_requests(gunicorn: Gunicorn) -> None:
     assert [body.startswith(pid) or body for body in bodies] == [b"short", True, True, b"short", True]
 
 
+def test_what_waits_behind_a_request_does_not_begin_in_its_context(gunicorn: Gunicorn) -> None:
+    """Or lines of log would have the id of the request before."""
+    answers = exchange(gunicorn.port, NEXT + SHORT + NEXT + LAST)
+    assert answers.count(b"\r\nworked-for: \r\n") == 4
+
+
 def test_head_has_no_body_and_the_last_answer_says_so(gunicorn: Gunicorn) -> None:
     answer = exchange(gunicorn.port, LAST.replace(b"GET / ", b"HEAD /short "))
     assert answer.endswith(b"\r\n\r\n")
