@@ -306,7 +306,8 @@ class Protocol(HttpToolsProtocol):
         head = STATUS_LINE[message["status"]] + _lines(headers)
         if not head.count(b"\r") == head.count(b"\n") == len(headers) + 2:
             raise RuntimeError("A line break in a header would begin another one.")
-        self._outlet.before += message["before"]
+        for call in message["before"]:
+            call()
         self._finish(cycle, head, message["body"])
 
     def _last_headers(self, cycle: RequestResponseCycle) -> list[Header]:

@@ -35,7 +35,9 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 
 class Shortcuts:
-    """`/short` is answered without a task after `s` seconds, and `/shy` by the application after all."""
+    """`/short` is answered without a task after `s` seconds, and `/shy` by the application after all; `/uncounted` by
+    neither, as the one fails and so does the other.
+    """
 
     def begin(self, scope: dict[str, Any], finish: Callable[[dict[str, Any] | None], bool]) -> bool:
         if not self.lead_to(scope["path"]):
@@ -47,14 +49,21 @@ class Shortcuts:
     def _end(scope: dict[str, Any], finish: Callable[[dict[str, Any] | None], bool]) -> None:
         headers = [(b"content-length", b"5"), (b"worked-for", last_path.get().encode())]
         message = {"status": 200, "headers": headers, "body": b"short", "before": []}
-        finish(message if scope["path"] == "/short" else None)
+        try:
+            finish(message if scope["path"] == "/short" else _uncounted() if scope["path"] == "/uncounted" else None)
+        except ZeroDivisionError:
+            finish(None)
 
     def lead_to(self, path: str) -> bool:
-        return path in {"/short", "/shy"}
+        return path in {"/short", "/shy", "/uncounted"}
 
 
 def _seconds(scope: dict[str, Any]) -> float:
     return float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
+
+
+def _uncounted() -> dict[str, Any]:
+    return {"status": 200, "headers": [(b"content-length", b"0")], "body": b"", "before": [lambda: 1 // 0]}
 
 
 async def _count_remembered(send: Send) -> None:
@@ -86,6 +95,9 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
                 "before": [],
             }
             await scope["extensions"]["service.answer"](message)
+            return
+        case "/uncounted":
+            await scope["extensions"]["service.answer"](_uncounted())
             return
         case "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -74,3 +74,8 @@ def test_a_worker_that_leaves_answers_first(start: Start) -> None:
     assert answer.endswith(b"short")
     assert b"connection: close" in answer
     assert gunicorn.ended() == 0
+
+
+def test_what_cannot_be_counted_is_answered_as_an_error(start: Start) -> None:
+    answer = exchange(start().port, NEXT.replace(b"/ ", b"/uncounted ", 1))
+    assert (status(answer), answer.count(b"HTTP/1.1")) == (500, 1)
