@@ -48,9 +48,9 @@ class Shortcuts:
     @staticmethod
     def _end(scope: dict[str, Any], finish: Callable[[dict[str, Any] | None], bool]) -> None:
         headers = [(b"content-length", b"5"), (b"worked-for", last_path.get().encode())]
-        message = {"status": 200, "headers": headers, "body": b"short", "before": []}
+        short = {"status": 200, "headers": headers, "body": b"short", "before": []}
         try:
-            finish(message if scope["path"] == "/short" else _uncounted() if scope["path"] == "/uncounted" else None)
+            finish({"/short": short, "/uncounted": _whole(scope)}.get(scope["path"]))
         except ZeroDivisionError:
             finish(None)
 
@@ -62,8 +62,10 @@ def _seconds(scope: dict[str, Any]) -> float:
     return float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
 
 
-def _uncounted() -> dict[str, Any]:
-    return {"status": 200, "headers": [(b"content-length", b"0")], "body": b"", "before": [lambda: 1 // 0]}
+def _whole(scope: dict[str, Any]) -> dict[str, Any]:
+    value = b"a\r\nb: c" if _seconds(scope) else b"a"
+    before = [lambda: 1 // 0] if scope["path"] == "/uncounted" else []
+    return {"status": 200, "headers": [(b"content-length", b"5"), (b"a", value)], "body": b"whole", "before": before}
 
 
 async def _count_remembered(send: Send) -> None:
@@ -86,18 +88,8 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         case "/read":
             while (await receive()).get("more_body"):
                 pass
-        case "/whole":
-            value = b"a\r\nb: c" if seconds else b"a"
-            message = {
-                "status": 200,
-                "headers": [(b"content-length", b"5"), (b"a", value)],
-                "body": b"whole",
-                "before": [],
-            }
-            await scope["extensions"]["service.answer"](message)
-            return
-        case "/uncounted":
-            await scope["extensions"]["service.answer"](_uncounted())
+        case "/whole" | "/uncounted":
+            await scope["extensions"]["service.answer"](_whole(scope))
             return
         case "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})

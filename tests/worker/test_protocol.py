@@ -280,7 +280,7 @@ def test_a_connection_that_ended_is_forgotten_before_garbage_is_collected(port: 
         NEXT * 3,
         TOO_LARGE["headers"][0],
         CHUNKED + b"1\r\na",
-        b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n",
+        *(NEXT.replace(b"/", path, 1) for path in (b"/whole", b"/short", b"/short?s=0.2", b"/shy?s=0.2")),
     ]
     for head in heads * 5:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client, suppress(OSError):

@@ -81,7 +81,7 @@ class Answer:
 requests = st.builds(
     Sent,
     method=st.sampled_from(["GET", "POST", "HEAD", "PUT"]),
-    path=st.sampled_from(["/", "/slow", "/early", "/stream", "/a?b=%zz&c"]),
+    path=st.sampled_from(["/", "/slow", "/early", "/stream", "/short", "/shy", "/a?b=%zz&c"]),
     body=st.binary(max_size=300),
     chunks=st.none() | st.lists(st.integers(1, 40), max_size=4).map(tuple),
     headers=st.lists(st.sampled_from([b"A: b\r\n", b"X-Long: %s\r\n" % (b"y" * 500), b"Empty:\r\n"]), max_size=3).map(
@@ -115,6 +115,24 @@ def spoil(wire: bytes, changes: list[tuple[str, int, int, bytes]]) -> bytes:
     return wire
 
 
+class Shortcuts:
+    """`/short` is answered without a task and without its body, `/shy` by the application after all."""
+
+    def begin(self, scope: Any, finish: Any) -> bool:
+        if scope["path"] not in {"/short", "/shy"}:
+            return False
+        said, headers = echo(scope, b"")
+        message = {"status": 200, "headers": headers, "body": said, "before": []}
+        asyncio.get_running_loop().call_soon(finish, message if scope["path"] == "/short" else None)
+        return True
+
+
+def echo(scope: Any, body: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    said = {"method": scope["method"], "path": scope["path"], "body": hashlib.sha256(body).hexdigest()}
+    text = json.dumps(said).encode()
+    return text, [(b"x-method", scope["method"].encode()), (b"content-length", b"%d" % len(text))]
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     body = b""
     if scope["path"] != "/early":
@@ -124,11 +142,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
                 break
     if scope["path"] == "/slow":
         await asyncio.sleep(0.001)
-    echo = {"method": scope["method"], "path": scope["path"], "body": hashlib.sha256(body).hexdigest()}
-    said = json.dumps(echo).encode()
-    headers = [(b"x-method", scope["method"].encode())]
-    if scope["path"] != "/stream":
-        headers.append((b"content-length", str(len(said)).encode()))
+    said, headers = echo(scope, body)
+    if scope["path"] == "/stream":
+        headers.pop()
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": said[:10], "more_body": True})
     await send({"type": "http.response.body", "body": said[10:]})
@@ -179,7 +195,10 @@ class Server:
 
     def protocol(self, *, ends: bool) -> Protocol:
         settings = self.settings if ends else self.quick
-        return Protocol(config=self.config, server_state=self.state, app_state={}, _loop=self.loop, settings=settings)
+        state = {"service.shortcuts": Shortcuts()}
+        return Protocol(
+            config=self.config, server_state=self.state, app_state=state, _loop=self.loop, settings=settings
+        )
 
     def exchange(self, pieces: list[bytes], *, ends: bool) -> bytes:
         return self.loop.run_until_complete(asyncio.wait_for(self._exchange(pieces, ends=ends), PATIENCE_S))
@@ -228,7 +247,7 @@ def check(server: Server, sent: list[Sent], tail: bytes, cuts: list[int], *, end
     assert len(answers) >= len(sent), f"{len(sent)} well-formed requests, {len(answers)} answers"
     for each, answer in zip(sent, answers, strict=False):
         assert answer.status == 200
-        expected = each if each.path != "/early" else replace(each, body=b"")
+        expected = each if each.path not in {"/early", "/short"} else replace(each, body=b"")
         assert each.method == "HEAD" or json.loads(answer.body) == expected.echo()
     for answer in answers[len(sent) :]:
         assert answer.status in REFUSALS | {200}
