@@ -43,10 +43,11 @@ class Load:
                 self.tally.refused.append(repr(error))
                 await asyncio.sleep(0.01)
                 continue
+            connected = time.monotonic()
             try:
                 await self._ask(reader, writer)
             except (OSError, EOFError) as error:
-                self.tally.lost.append(repr(error))
+                self.tally.lost.append(f"{time.monotonic() - connected:.1f} s after it connected: {error!r}")
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

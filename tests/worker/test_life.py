@@ -115,7 +115,7 @@ def test_readiness_is_told_before_the_service_stops_and_not_in_a_reload(
 @pytest.mark.parametrize("workers", [1, 4])
 def test_reload_loses_no_request(workers: int, start: Start) -> None:
     """Of clients that connect anew and of those that stay, asking for what is quick and for what is slow."""
-    gunicorn = start(workers)
+    gunicorn = start(workers, HEADER_TIMEOUT_S="5")  # clients that are short of CPU are not slow ones
 
     async def reload_under_load() -> list[Tally]:
         async with AsyncExitStack() as stack:
@@ -128,7 +128,7 @@ def test_reload_loses_no_request(workers: int, start: Start) -> None:
         return tallies
 
     for tally in asyncio.run(reload_under_load()):
-        assert (tally.lost, tally.refused) == ([], [])
+        assert (tally.lost, tally.refused) == ([], []), gunicorn.log()
         assert set(tally.statuses) == {200}
         assert tally.answered > 16
     assert len(gunicorn.events("started")) == 4 * workers + 3  # and a rehearsal each
@@ -137,7 +137,7 @@ def test_reload_loses_no_request(workers: int, start: Start) -> None:
 
 def test_stop_loses_no_request_of_a_connection_that_was_made(start: Start) -> None:
     """Also of those that the kernel had connected and no worker had accepted."""
-    gunicorn = start(2)
+    gunicorn = start(2, HEADER_TIMEOUT_S="5")
 
     async def stop_under_load() -> Tally:
         async with Load(gunicorn.port, "/", clients=64, keep=False) as tally:
