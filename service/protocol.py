@@ -6,16 +6,15 @@ It knows nothing of the application but when it is its turn.
 import asyncio
 import contextvars
 import functools
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.admission import admission
 from service.lifecycle import lifecycle
-from service.refusals import BY_MACHINES, Header, Refused, announcer, as_answer, check_head, check_head_size, crowded
+from service.refusals import Header, Refused, as_answer, check_head, check_head_size
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,14 +28,6 @@ MAX_PIPELINED = 16
 
 CHUNK_OVERHEAD = 6
 """A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
-
-HOLD_S = 0.5
-"""How long a connection that was refused is not read: until then, or until there is room. Clients that ask again at once
-would be refused again and again, each time for a quarter of what a redirect takes.
-"""
-
-NOT_PLAIN = (b"\ncontent-length:", b"\ntransfer-encoding:", b"\nconnection:", b"\nupgrade:", b"\nexpect:")
-"""Headers that say more than what is asked for: a body follows, or what becomes of the connection."""
 
 MAX_TRAILERS = 100
 """In one read. A million of them, which a body of 1 MiB has the bytes for, held the loop for a second and more."""
@@ -74,12 +65,8 @@ class _Outlet:
         self._write(data)
 
 
-def _lines(headers: list[Header]) -> bytes:
+def as_lines(headers: list[Header]) -> bytes:
     return b"".join([*[b"%s: %s\r\n" % header for header in headers], b"\r\n"])
-
-
-_HELD: "OrderedDict[Protocol, None]" = OrderedDict()
-"""Connections of this process that were refused, and are not read for the moment."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -95,7 +82,6 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
-        self._most = settings.max_in_flight
         self._shortcuts: Shortcuts | None = self.app_state.get("service.shortcuts")  # the application's, if it has any
         self._max_body_bytes = settings.max_header_bytes + CHUNK_OVERHEAD * settings.max_body_bytes
         self.headers = _NOWHERE  # a list while a head is being read
@@ -111,7 +97,6 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         lifecycle.connections -= 1
-        _HELD.pop(self, None)
         self._disarm()
         if self._active is not None:  # uvicorn tells the request that was read last, and this one may be before it
             self._active.disconnected = True
@@ -135,8 +120,6 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._in_flight() >= self._most and self._turn_away_unread(data):
-            return
         if self._deaf:
             return
         self._chunk_bytes = len(data)
@@ -204,6 +187,9 @@ class Protocol(HttpToolsProtocol):
         if ways is None or not ways.begin(scope, functools.partial(self._end_shortcut, cycle, app)):
             self._start_task(cycle, app)
 
+    def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, app)
+
     def _end_shortcut(self, cycle: RequestResponseCycle, app: Any, message: Any) -> bool:
         if cycle.disconnected:
             return False
@@ -213,54 +199,8 @@ class Protocol(HttpToolsProtocol):
             self._write_whole(cycle, message)
         return True
 
-    def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        begin = functools.partial(self._begin, cycle, app)
-        if cycle.scope["path"] in BY_MACHINES:
-            begin()
-        elif self._in_flight() < self._most:
-            admission.admit(begin)
-        else:
-            self.loop.call_soon(self._turn_away, cycle)
-
-    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if not cycle.disconnected:
-            super()._start_asgi_task(cycle, app)
-
-    def _in_flight(self) -> int:
-        return len(self.tasks) + len(admission.waiting)
-
-    def _turn_away(self, cycle: RequestResponseCycle) -> None:
-        """Without a task and without the application: what cannot be served must not take the time of what can."""
-        if cycle.disconnected or self._deaf:
-            return
-        head, body = self._crowded()
-        self._finish(cycle, head + _lines(self._last_headers(cycle)), body)
-
-    def _turn_away_unread(self, data: bytes) -> bool:
-        """Whether this was one whole GET of the plainest kind, which is refused without being parsed: at five times what a
-        worker can do, there are four of these for each request that it serves.
-        """
-        busy = self._active is not None or self.headers is not _NOWHERE or self._in_body or self._deaf
-        if busy or lifecycle.leaving or not (data.startswith(b"GET /") and data.find(b"\r\n\r\n") == len(data) - 4):
-            return False
-        lines = data.lower().replace(b"\nconnection: keep-alive\r", b"")
-        path = lines[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0].decode("latin-1")
-        if path in BY_MACHINES or any(name in lines for name in NOT_PLAIN):
-            return False
-        if self._shortcuts is not None and self._shortcuts.lead_to(path):
-            return False
-        self._disarm()
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(HOLD_S, self._hear)
-        self.flow.pause_reading()
-        _HELD[self] = None
-        head, body = self._crowded()
-        self.transport.write(b"".join([head, _lines(self.server_state.default_headers), body]))
-        return True
-
     def _hear(self) -> None:
         """Read again from a connection that waits for its next request."""
-        _HELD.pop(self, None)
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self._await_next()
@@ -275,24 +215,12 @@ class Protocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
         left_s = self._idle_until - self.loop.time()
-        if self._deaf or self._last() or self._in_body or self.headers is not _NOWHERE:
+        if not self._is_idle():
             return  # the next answer sets it anew
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
             self.close()
-
-    def _hear_others(self) -> None:
-        """Those that were held longest: one for each that was answered, two while half of the places are free, as what is
-        heard may have nothing to ask.
-        """
-        for _ in range(min(len(_HELD), 1 + (2 * self._in_flight() < self._most))):
-            next(iter(_HELD))._hear()
-
-    def _crowded(self) -> tuple[bytes, bytes]:
-        lifecycle.refused[503] += 1
-        announcer.turned_away(self._most)
-        return crowded(self._most)
 
     async def _answer_whole(self, message: Any) -> None:
         """What takes `send` two messages, and 5 µs more."""
@@ -303,7 +231,7 @@ class Protocol(HttpToolsProtocol):
 
     def _write_whole(self, cycle: RequestResponseCycle, message: Any) -> None:
         headers = message["headers"] + self._last_headers(cycle)
-        head = STATUS_LINE[message["status"]] + _lines(headers)
+        head = STATUS_LINE[message["status"]] + as_lines(headers)
         if not head.count(b"\r") == head.count(b"\n") == len(headers) + 2:
             raise RuntimeError("A line break in a header would begin another one.")
         for call in message["before"]:
@@ -330,12 +258,14 @@ class Protocol(HttpToolsProtocol):
                 contextvars.Context().run(self._start_asgi_task, *self.pipeline.pop())  # not that of the task that ends
             else:
                 self._await_next()
-        if _HELD:
-            self.loop.call_soon(self._hear_others)  # once the task that ends here has given up its place
         if answered is not None and answered is self.cycle and not answered.more_body:
             self.cycle = self._active = None  # type: ignore[assignment]  # 4 kB that an idle connection need not hold
             if self.headers is _NOWHERE:
                 self.scope = None  # type: ignore[assignment]
+
+    def _is_idle(self) -> bool:
+        """Nothing has been asked, or begun to be asked, that is not answered."""
+        return not (self._last() or self._in_body or self._deaf or self.headers is not _NOWHERE)
 
     def _last(self) -> RequestResponseCycle | None:
         """The last of the requests that still wait for their answers."""
@@ -391,7 +321,6 @@ class Protocol(HttpToolsProtocol):
 
     def close(self, *, lingering: bool = False) -> None:
         """Bytes that arrive and are not read would make the kernel reset the connection and drop the answer with it."""
-        _HELD.pop(self, None)
         self.pipeline.clear()
         self._deaf = True
         self._disarm()

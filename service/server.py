@@ -18,10 +18,10 @@ from types import FrameType
 
 import uvicorn
 
+from service.admission import AdmittingProtocol
 from service.balance import Acceptor
 from service.lifecycle import State, lifecycle, roster
 from service.ops_port import OpsPort
-from service.protocol import Protocol
 from service.settings import Settings
 
 HEARTBEAT_S = 1.0
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, config: uvicorn.Config, settings: Settings, *, age: int, master: int, notify: Callable[[], None]
     ) -> None:
-        config.http = functools.partial(Protocol, settings=settings)  # type: ignore[assignment]
+        config.http = functools.partial(AdmittingProtocol, settings=settings)  # type: ignore[assignment]
         super().__init__(config)
         self._settings = settings
         self._age = age

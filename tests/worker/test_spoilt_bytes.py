@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from service import protocol as protocol_module
+from service.admission import AdmittingProtocol
 from service.lifecycle import lifecycle
-from service.protocol import Protocol
 from service.settings import Settings
 from tests.length import TIMES
 
@@ -193,10 +193,10 @@ class Server:
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
 
-    def protocol(self, *, ends: bool) -> Protocol:
+    def protocol(self, *, ends: bool) -> AdmittingProtocol:
         settings = self.settings if ends else self.quick
         state = {"service.shortcuts": Shortcuts()}
-        return Protocol(
+        return AdmittingProtocol(
             config=self.config, server_state=self.state, app_state=state, _loop=self.loop, settings=settings
         )
 
