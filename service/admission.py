@@ -104,7 +104,14 @@ class AdmittingProtocol(Protocol):
 
     def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
         if not cycle.disconnected:
-            super()._start_task(cycle, app)
+            task = self.loop.create_task(cycle.run_asgi(app))
+            self.tasks.add(task)
+            task.add_done_callback(self._give_up_place)
+
+    def _give_up_place(self, task: asyncio.Task[None]) -> None:
+        if _held:
+            self._hear_others()
+        self.tasks.discard(task)
 
     def _in_flight(self) -> int:
         return len(self.tasks) + len(admission.waiting)
@@ -115,6 +122,8 @@ class AdmittingProtocol(Protocol):
             return
         head, body = self._crowded()
         self._finish(cycle, head + as_lines(self._last_headers(cycle)), body)
+        if self._is_idle() and not lifecycle.leaving:
+            self._hold()
 
     def _turn_away_unread(self, data: bytes) -> bool:
         """Whether this was one whole GET of the plainest kind, which is refused without being parsed: at five times what a
@@ -129,32 +138,30 @@ class AdmittingProtocol(Protocol):
             return False
         if self._shortcuts is not None and self._shortcuts.lead_to(path):
             return False
+        self._hold()
+        head, body = self._crowded()
+        self.transport.write(b"".join([head, as_lines(self.server_state.default_headers), body]))
+        return True
+
+    def _hold(self) -> None:
         self._disarm()
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(HOLD_S, self._hear)
         self.flow.pause_reading()
         _held[self] = None
-        head, body = self._crowded()
-        self.transport.write(b"".join([head, as_lines(self.server_state.default_headers), body]))
-        return True
 
     def _crowded(self) -> tuple[bytes, bytes]:
         lifecycle.refused[503] += 1
         announcer.turned_away(self._most)
         return crowded(self._most)
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if _held:
-            self.loop.call_soon(self._hear_others)  # once the task that ends here has given up its place
-
     def _hear(self) -> None:
         _held.pop(self, None)
         super()._hear()
 
     def _hear_others(self) -> None:
-        """Those that were held longest: one for each that was answered, two while half of the places are free, as what is
-        heard may have nothing to ask.
+        """Those that were held longest: one for each place that is given up, two while half of the places are free, as
+        what is heard may have nothing to ask.
         """
         for _ in range(min(len(_held), 1 + (2 * self._in_flight() < self._most))):
             next(iter(_held))._hear()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.admission import HOLD_S
-from tests.worker.clients import exchange
+from tests.worker.clients import Load, Tally, exchange
 from tests.worker.conftest import Gunicorn
 from tests.worker.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
 
@@ -87,6 +87,21 @@ def test_who_asks_again_at_once_is_not_read_for_a_while(gunicorn: Gunicorn, crow
             refusals += 1
         elapsed_s = time.monotonic() - began
     assert 1 <= refusals <= 1 + elapsed_s / HOLD_S
+
+
+def test_nobody_who_was_refused_is_read_because_another_was_or_because_one_was_answered_who_takes_no_place(
+    gunicorn: Gunicorn, crowd: list[socket.socket]
+) -> None:
+    async def insist() -> tuple[Tally, Tally]:
+        shy, short = (Load(gunicorn.port, path, clients=8, keep=True) for path in ("/shy", "/short"))
+        async with shy as refused, short as answered:
+            await asyncio.sleep(0.6)
+        return refused, answered
+
+    began = time.monotonic()
+    refused, answered = asyncio.run(insist())
+    assert answered.statuses[200] > refused.statuses[503] > 0
+    assert refused.statuses[503] <= 8 * (1 + (time.monotonic() - began) / HOLD_S)
 
 
 def ask(client: socket.socket, request: bytes) -> bytes:
