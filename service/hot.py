@@ -36,7 +36,9 @@ class Shortcut:
     """A handler that `service.shortcuts` can do without a task: to make one and to resume it costs as much as all the rest."""
 
     look_up: "Callable[[Scope], asyncio.Future[Any] | None]"
-    """What to wait for; None where the request is for `otherwise`."""
+    """What to wait for; None where the request is for `otherwise`. The scope is as the server made it: it has no `app`, and
+    its `client` may be a proxy.
+    """
     reply: Callable[[Scope, Any], Message | None]
     """The `answer` to what was found, at once. None, and whatever is raised, leave the request to `otherwise`."""
     otherwise: ASGIApp | None = None
