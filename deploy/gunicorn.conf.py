@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path) != ROOT and Path(path).name != "gunicorn")]
 
 # A reload reads this file again, and must not find the code of before it. What stays is the memory shared with workers.
-for name in [name for name in sys.modules if name.split(".")[0] == "service" and name != "service.lifecycle"]:
+for name in [name for name in sys.modules if name.split(".")[0] == "service" and name != "service.serving.lifecycle"]:
     del sys.modules[name]
 
 from service.settings import ConfigurationError, load_settings  # noqa: E402

@@ -18,7 +18,7 @@ from service import tracing
 F = TypeVar("F", bound=Callable[..., Any])
 
 BEFORE_ANSWER, ANSWER = "service.before_answer", "service.answer"
-"""ASGI extensions of service.protocol, which cannot import this."""
+"""ASGI extensions of service.serving.protocol, which cannot import this."""
 
 ATTEMPT = "attempt"
 

@@ -20,7 +20,7 @@ from service.errors import problem_response, render
 from service.hot import ATTEMPT, Attempt, deliver
 from service.logs import log_access, request_id
 from service.metrics import WorkerStats
-from service.refusals import BY_MACHINES, SECURITY_HEADERS, Header
+from service.serving.refusals import BY_MACHINES, SECURITY_HEADERS, Header
 from service.tracing import Kind, spent
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch

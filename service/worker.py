@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 from uvicorn_worker import UvicornWorker
 
-from service.lifecycle import State, roster
-from service.rehearsal import rehearse
 from service.scrape import count_exit, fold, wipe
-from service.server import Server
+from service.serving.lifecycle import State, roster
+from service.serving.rehearsal import rehearse
+from service.serving.server import Server
 from service.settings import load_settings
 
 EARLY_S = 10.0

@@ -1,4 +1,4 @@
-"""The application inside this process, asked as `service.protocol` asks it: by a shortcut, where it has one."""
+"""The application inside this process, asked as `service.serving.protocol` asks it: by a shortcut, where it has one."""
 
 import asyncio
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from service.admission import LEAST, TURN_S, Admission
+from service.serving.admission import LEAST, TURN_S, Admission
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from service.refusals import SECURITY_HEADERS
+from service.serving.refusals import SECURITY_HEADERS
 from tests.conftest import StartService
 from tests.worker.clients import exchange
 

@@ -4,7 +4,7 @@ import uvloop
 
 from service.cli.run import check_state_dir
 from service.main import create_app
-from service.rehearsal import start_and_end
+from service.serving.rehearsal import start_and_end
 from service.settings import load_settings
 from service.sizing import make_plan, read_limits
 

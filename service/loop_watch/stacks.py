@@ -12,7 +12,16 @@ ROOT = f"{Path(__file__).parents[2]}/"
 STDLIB = f"{sysconfig.get_path('stdlib')}/"
 LAYERS = tuple(
     f"{ROOT}service/{name}.py"
-    for name in ("observe", "hot", "guards", "lanes", "server", "protocol", "loop_watch/__init__")
+    for name in (
+        "observe",
+        "hot",
+        "shortcuts",
+        "guards",
+        "lanes",
+        "serving/server",
+        "serving/protocol",
+        "loop_watch/__init__",
+    )
 )
 """On every request's stack, so they say nothing about who is at fault."""
 

@@ -13,12 +13,12 @@ import psutil
 import structlog
 
 from service import __version__, metrics
-from service.admission import admission
-from service.lifecycle import lifecycle
 from service.loop_watch import BUCKETS_S
 from service.loop_watch.causes import MENDS
 from service.metrics import counter, gauge, histogram, tell, tell_histogram
 from service.resources import Resources
+from service.serving.admission import admission
+from service.serving.lifecycle import lifecycle
 
 EVERY_S = 1.0
 

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from service.errors import CacheUnavailable, DatabaseUnavailable
-from service.lifecycle import lifecycle
 from service.resources import Resources, read
+from service.serving.lifecycle import lifecycle
 
 FRESH_S = 1.0
 CHECK_TIMEOUT_S = 1.0

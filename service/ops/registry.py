@@ -11,10 +11,10 @@ import psutil
 from pydantic import BaseModel, TypeAdapter
 
 from service import copies
-from service.admission import admission
 from service.errors import CacheUnavailable
-from service.lifecycle import lifecycle
 from service.resources import Resources
+from service.serving.admission import admission
+from service.serving.lifecycle import lifecycle
 from service.tasks import end
 
 PUBLISH_EVERY_S = 1.0

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from service.lifecycle import lifecycle
-from service.protocol import Protocol
+from service.serving.lifecycle import lifecycle
+from service.serving.protocol import Protocol
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.admission import HOLD_S
+from service.serving.admission import HOLD_S
 from tests.worker.clients import Load, Tally, exchange
 from tests.worker.conftest import Gunicorn
 from tests.worker.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status

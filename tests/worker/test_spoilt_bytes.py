@@ -22,9 +22,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from service import protocol as protocol_module
-from service.admission import AdmittingProtocol
-from service.lifecycle import lifecycle
+from service.serving import protocol as protocol_module
+from service.serving.admission import AdmittingProtocol
+from service.serving.lifecycle import lifecycle
 from service.settings import Settings
 from tests.length import TIMES
 

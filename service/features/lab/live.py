@@ -14,8 +14,8 @@ from service.deps import AllResources
 from service.errors import CacheUnavailable, Problem
 from service.features.lab.cache import recently
 from service.features.lab.deps import Lab, LabViewer
-from service.lifecycle import lifecycle
 from service.resources import Resources
+from service.serving.lifecycle import lifecycle
 
 POLL_EVERY_S = 0.2
 STATES_EVERY = 3

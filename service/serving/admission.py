@@ -14,9 +14,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service.lifecycle import lifecycle
-from service.protocol import Protocol, as_lines
-from service.refusals import BY_MACHINES, announcer, crowded
+from service.serving.lifecycle import lifecycle
+from service.serving.protocol import Protocol, as_lines
+from service.serving.refusals import BY_MACHINES, announcer, crowded
 from service.settings import Settings
 
 HOLD_S = 0.5

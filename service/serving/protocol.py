@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.lifecycle import lifecycle
-from service.refusals import Header, Refused, as_answer, check_head, check_head_size
+from service.serving.lifecycle import lifecycle
+from service.serving.refusals import Header, Refused, as_answer, check_head, check_head_size
 from service.settings import Settings
 
 if TYPE_CHECKING:

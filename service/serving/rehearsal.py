@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-from service.lifecycle import roster
+from service.serving.lifecycle import roster
 from service.settings import ConfigurationError
 
 SCOPE = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}

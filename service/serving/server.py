@@ -18,10 +18,10 @@ from types import FrameType
 
 import uvicorn
 
-from service.admission import AdmittingProtocol
-from service.balance import Acceptor
-from service.lifecycle import State, lifecycle, roster
-from service.ops_port import OpsPort
+from service.serving.admission import AdmittingProtocol
+from service.serving.balance import Acceptor
+from service.serving.lifecycle import State, lifecycle, roster
+from service.serving.ops_port import OpsPort
 from service.settings import Settings
 
 HEARTBEAT_S = 1.0

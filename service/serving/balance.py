@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from service.lifecycle import lifecycle, shares
+from service.serving.lifecycle import lifecycle, shares
 
 LEAVE_S, LEAVE_MOST_S = 0.025, 0.05
 """To the others, for each connection too many. What is still there then is taken all the same: no client waits longer

@@ -1,0 +1,1 @@
+"""How a worker lives and what it does with connections, below the application: nothing here knows FastAPI."""
