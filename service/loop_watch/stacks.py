@@ -20,6 +20,7 @@ LAYERS = tuple(
         "lanes",
         "serving/server",
         "serving/protocol",
+        "serving/admission",
         "loop_watch/__init__",
     )
 )

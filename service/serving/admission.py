@@ -36,6 +36,8 @@ class Admission:
     """Requests that wait, in order, for one of the next turns."""
 
     def __init__(self) -> None:
+        self.under_way = 0
+        """Requests that have begun and not ended."""
         self.waiting: deque[Callable[[], None]] = deque()
         self._most = self._left = LEAST
         self._turning = False
@@ -50,6 +52,10 @@ class Admission:
             self.waiting.append(partial(copy_context().run, begin))
         if not self._turning:
             self._schedule()
+
+    @property
+    def in_flight(self) -> int:
+        return self.under_way + len(self.waiting)
 
     def _schedule(self) -> None:
         self._turning = True
@@ -90,31 +96,31 @@ class AdmittingProtocol(Protocol):
         super().close(lingering=lingering)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_flight() < self._most or not self._turn_away_unread(data):
+        if admission.in_flight < self._most or not self._turn_away_unread(data):
             super().data_received(data)
 
     def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         begin = partial(self._begin, cycle, app)
         if cycle.scope["path"] in BY_MACHINES:
             begin()
-        elif self._in_flight() < self._most:
+        elif admission.in_flight < self._most:
             admission.admit(begin)
         else:
             self.loop.call_soon(self._turn_away, cycle)
 
     def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
         if not cycle.disconnected:
-            task = self.loop.create_task(cycle.run_asgi(app))
-            self.tasks.add(task)
-            task.add_done_callback(self._give_up_place)
+            admission.under_way += 1
+            super()._start_task(cycle, partial(self._serve, app))
 
-    def _give_up_place(self, task: asyncio.Task[None]) -> None:
-        if _held:
-            self._hear_others()
-        self.tasks.discard(task)
-
-    def _in_flight(self) -> int:
-        return len(self.tasks) + len(admission.waiting)
+    async def _serve(self, app: Any, *asgi: Any) -> Any:
+        """Gives up its place before the task is done, which the loop says a turn later: who was answered asks again by then."""
+        try:
+            return await app(*asgi)
+        finally:
+            if _held:
+                self._hear_others()
+            admission.under_way -= 1
 
     def _turn_away(self, cycle: RequestResponseCycle) -> None:
         """Without a task and without the application: what cannot be served must not take the time of what can."""
@@ -163,5 +169,5 @@ class AdmittingProtocol(Protocol):
         """Those that were held longest: one for each place that is given up, two while half of the places are free, as
         what is heard may have nothing to ask.
         """
-        for _ in range(min(len(_held), 1 + (2 * self._in_flight() < self._most))):
+        for _ in range(min(len(_held), 1 + (2 * admission.in_flight < self._most))):
             next(iter(_held))._hear()

@@ -10,7 +10,7 @@ import pytest
 
 from service.serving.admission import HOLD_S
 from tests.worker.clients import Load, Tally, exchange
-from tests.worker.conftest import Gunicorn
+from tests.worker.conftest import Gunicorn, Start
 from tests.worker.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
 
 MOST, MANY = 3, 60
@@ -130,3 +130,18 @@ def test_there_is_room_again_when_others_have_been_answered(gunicorn: Gunicorn) 
         return await asyncio.wait_for(asyncio.gather(*[insist() for _ in range(MANY)]), 60)
 
     assert 0 < sum(asyncio.run(everybody())) < MANY * MANY / MOST / 4
+
+
+def test_as_many_clients_as_there_is_room_for_are_never_refused(start: Start) -> None:
+    """Each comes again at once, while the loop still ends the tasks of the others."""
+    clients = 200
+    gunicorn = start(MAX_IN_FLIGHT=str(clients))
+
+    async def sleep_again_and_again() -> Tally:
+        async with Load(gunicorn.port, "/sleep?s=0.05", clients=clients, keep=True) as tally:
+            await asyncio.sleep(1.5)
+        return tally
+
+    statuses = asyncio.run(sleep_again_and_again()).statuses
+    assert set(statuses) == {200}
+    assert statuses[200] > 2 * clients
