@@ -19,9 +19,9 @@ from service.serving.protocol import Protocol, as_lines
 from service.serving.refusals import BY_MACHINES, announcer, crowded
 from service.settings import Settings
 
-HOLD_S = 0.5
-"""How long a connection that was refused is not read: until then, or until there is room. Clients that ask again at once
-would be refused again and again, each time for a quarter of what a redirect takes.
+HOLD_S = 1.0
+"""How long a connection that was refused is not read, as `Retry-After` tells it: until then, or until there is room. Clients
+that ask again at once would be refused again and again, each time for as much as a redirect takes.
 """
 
 NOT_PLAIN = (b"\ncontent-length:", b"\ntransfer-encoding:", b"\nconnection:", b"\nupgrade:", b"\nexpect:")
