@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,3 +126,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for gunicorn in started:
         gunicorn.kill()
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """For requests that are on their way while the test does something else."""
+    with ThreadPoolExecutor() as pool:
+        yield pool

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.worker.conftest import Gunicorn, Start
 from tests.worker.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
 
 MOST, MANY = 3, 60
-SLEEP = b"GET /sleep?s=1.5 HTTP/1.1\r\nHost: a\r\n\r\n"
+SLEEP = b"GET /sleep?s=2.5 HTTP/1.1\r\nHost: a\r\n\r\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -59,14 +60,17 @@ def test_health_is_answered_however_full_it_is(gunicorn: Gunicorn, crowd: list[s
 
 
 def test_what_is_more_than_a_plain_get_is_read_before_it_is_turned_away(
-    gunicorn: Gunicorn, crowd: list[socket.socket]
+    gunicorn: Gunicorn, crowd: list[socket.socket], aside: ThreadPoolExecutor
 ) -> None:
     """Or the body of one would be taken for the next request."""
     hidden = NEXT.replace(b"GET / ", b"GET /livez ")
     with_body = NEXT[:-2] + b"content-Length: %d\r\n\r\n" % len(hidden)
-    assert statuses(exchange(gunicorn.port, NEXT, with_body, hidden, LIVEZ, LAST, pause_s=0.05)) == [503, 503, 200, 503]
-    assert statuses(exchange(gunicorn.port, NEXT[:20], NEXT[20:], NEXT, LAST, pause_s=0.05)) == [503] * 3
-    assert statuses(exchange(gunicorn.port, NEXT, b"GET /\x00 HTTP/1.1\r\n\r\n" + LAST, pause_s=0.05))[0] == 503
+    bodies = aside.submit(exchange, gunicorn.port, NEXT, with_body, hidden, LIVEZ, LAST, pause_s=0.05)
+    pieces = aside.submit(exchange, gunicorn.port, NEXT[:20], NEXT[20:], NEXT, LAST, pause_s=0.05)
+    no_path = aside.submit(exchange, gunicorn.port, NEXT, b"GET /\x00 HTTP/1.1\r\n\r\n" + LAST, pause_s=0.05)
+    assert statuses(bodies.result()) == [503, 503, 200, 503]
+    assert statuses(pieces.result()) == [503] * 3
+    assert statuses(no_path.result())[0] == 503
 
 
 def test_the_connection_is_kept_and_what_comes_with_a_body_is_read_past(
@@ -118,7 +122,7 @@ def test_there_is_room_again_when_others_have_been_answered(gunicorn: Gunicorn) 
         reader, writer = await asyncio.open_connection("127.0.0.1", gunicorn.port)
         refusals = 0
         while True:
-            writer.write(SLEEP.replace(b"1.5", b"0.02"))
+            writer.write(SLEEP.replace(b"2.5", b"0.02"))
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
             if status(head) == 200:

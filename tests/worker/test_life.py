@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,13 +18,6 @@ from tests.worker.conftest import ROOT, Gunicorn, Start
 from tests.worker.test_protocol import LAST, NEXT, assert_problem, status
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
-
-
-@pytest.fixture
-def aside() -> Iterator[ThreadPoolExecutor]:
-    """For requests that are on their way while the test does something else."""
-    with ThreadPoolExecutor() as pool:
-        yield pool
 
 
 def in_flight(gunicorn: Gunicorn, requests: int = 1) -> bool:
