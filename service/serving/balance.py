@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any
 
 from service.serving.lifecycle import lifecycle, shares
@@ -33,13 +34,16 @@ say, its successor has none and the others have all.
 
 
 class Acceptor:
-    """`alone`: no other worker has the same listeners. The options are those of `loop.create_server`."""
+    """`alone`: no other worker has the same listeners. `ssl` and `backlog` are those of `loop.create_server`."""
 
-    def __init__(self, create: Callable[[], asyncio.Protocol], *, age: int, alone: bool, **options: Any) -> None:
+    def __init__(
+        self, create: Callable[[], asyncio.Protocol], *, age: int, alone: bool, ssl: SSLContext | None, backlog: int
+    ) -> None:
         self._create = create
         self._slot = age % shares.SLOTS
         self._alone = alone
-        self._options = options
+        self._ssl = ssl
+        self._backlog = backlog
         self._listeners: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._others: list[int] = []
@@ -52,19 +56,24 @@ class Acceptor:
         self._reopen()
         await self._opening
 
-    async def stop(self) -> list[socket.socket]:
-        """What it listened on, still open: the kernel may have made connections that nobody has taken yet."""
+    async def stop(self) -> None:
+        """Take what the kernel has already connected, then close: the last to close would reset those connections."""
         self._timer.cancel()
         await self._opening
         self._close()
+        for listener in self._listeners:
+            self._take(listener, self._backlog)
+            listener.close()  # before anything is awaited, as more would come meanwhile
+        self._listeners = []
         await asyncio.gather(*self._joining, return_exceptions=True)
         shares.beats[self._slot] = 0
-        listeners, self._listeners = self._listeners, []
-        return listeners
 
     async def _open(self) -> None:
         for listener in self._listeners:
-            self._servers.append(await self._loop.create_server(self._taken, sock=listener.dup(), **self._options))
+            server = await self._loop.create_server(
+                self._taken, sock=listener.dup(), ssl=self._ssl, backlog=self._backlog
+            )
+            self._servers.append(server)
 
     def _close(self) -> None:
         for server in self._servers:
@@ -80,26 +89,24 @@ class Acceptor:
         room = TOLERANCE * self._mean() + SLACK - own
         if not self._servers:
             return
-        if self._alone or not self._others:
-            self._take(A_TURN)
-        elif room >= 0:
-            self._take(min(A_TURN, math.floor(room)))
-        else:
+        most = A_TURN if self._alone or not self._others else min(A_TURN, math.floor(room))
+        if most < 0:
             self._close()
             self._loop.call_later(min(LEAVE_S * math.ceil(-room), LEAVE_MOST_S), self._reopen)
-
-    def _take(self, most: int) -> None:
-        """Connections that the kernel has made already."""
         for listener in self._listeners:
-            with suppress(OSError):
-                for _ in range(most):
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)
-                    self._join(connection)
+            self._take(listener, most)
 
-    def _join(self, connection: socket.socket) -> None:
-        joining = self._loop.connect_accepted_socket(self._create, connection, ssl=self._options.get("ssl"))
-        task = self._loop.create_task(joining)
+    def _take(self, listener: socket.socket, most: int) -> None:
+        """Connections that the kernel has made already."""
+        with suppress(OSError):
+            for _ in range(most):
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                self.join(connection)
+
+    def join(self, connection: socket.socket) -> None:
+        """Serve a connection that was accepted."""
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._create, connection, ssl=self._ssl))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
 

@@ -4,7 +4,6 @@ Knows Gunicorn by its signals alone.
 """
 
 import asyncio
-import contextlib
 import faulthandler
 import functools
 import gc
@@ -64,8 +63,8 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=[])
         _settle()
-        options = {"ssl": self.config.ssl, "backlog": self.config.backlog}
-        self._acceptor = Acceptor(self._create, age=self._age, alone=self._settings.reuse_port, **options)
+        config, alone = self.config, self._settings.reuse_port
+        self._acceptor = Acceptor(self._create, age=self._age, alone=alone, ssl=config.ssl, backlog=config.backlog)
         await self._acceptor.start(sockets or [])
         self.ops_port.start()
         roster[self._age] = State.READY
@@ -130,7 +129,8 @@ class Server(uvicorn.Server):
         started, settings = time.monotonic(), self._settings
         faulthandler.dump_traceback_later(settings.graceful_timeout_s - WATCHDOG_MARGIN_S, exit=True)
         lifecycle.leaving = True
-        await self._stop_accepting()
+        self.ops_port.stop()
+        await self._acceptor.stop()
         connections, tasks = self.server_state.connections, self.server_state.tasks
         for connection in list(connections):
             connection.shutdown()
@@ -141,23 +141,9 @@ class Server(uvicorn.Server):
         await self._cut()
         await self.lifespan.shutdown()
 
-    async def _stop_accepting(self) -> None:
-        """Take what the kernel has already connected, then close: the last to close would reset those connections."""
-        self.ops_port.stop()
-        for listener in await self._acceptor.stop():
-            listener.setblocking(False)
-            with listener, contextlib.suppress(OSError):
-                for _ in range(self.config.backlog):
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)
-                    await self._connect(connection)
-
     def _take(self, connection: socket.socket) -> None:
         """From another thread."""
-        asyncio.run_coroutine_threadsafe(self._connect(connection), self._loop)
-
-    async def _connect(self, connection: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(self._create, connection, ssl=self.config.ssl)
+        self._loop.call_soon_threadsafe(self._acceptor.join, connection)
 
     def _create(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
