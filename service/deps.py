@@ -17,9 +17,10 @@ from starlette.applications import Starlette
 
 from service.allowance import Allowance, name_address
 from service.cache import Cache as _Cache
+from service.database import Pool
 from service.errors import Unauthorized
 from service.lanes import CpuLane
-from service.resources import Pool, Resources
+from service.resources import Resources
 from service.settings import Settings
 
 

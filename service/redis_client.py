@@ -1,6 +1,6 @@
 """A client for whatever `REDIS_URL` names. It connects when it is first asked."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -74,3 +74,14 @@ async def one_connection(client: AnyRedis, key: str) -> AsyncIterator[Ask]:
 async def _ask(connection: Any, *command: Any) -> Any:
     await connection.send_command(*command)
     return await connection.read_response()
+
+
+async def run_all(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """In one round trip to each server that has to do with them."""
+    if len(commands) == 1:
+        return [await redis.execute_command(*commands[0])]
+    async with redis.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        answers: list[Any] = await pipe.execute()
+        return answers

@@ -6,8 +6,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.breaker import Breaker
-from service.cache import Cache, Line
+from service.cache import Cache
 from service.errors import CacheUnavailable
+from service.redis_line import Line
 
 pytestmark = pytest.mark.anyio
 

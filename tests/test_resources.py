@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from local.servers import Postgres, Valkey
+from service.database import acquire, read
 from service.errors import CacheUnavailable, ConnectionLost, DatabaseUnavailable
 from service.metrics import WorkerStats
-from service.resources import Resources, acquire, open_resources, read
+from service.resources import Resources, open_resources
 from service.settings import Settings
 from service.sizing import make_plan, read_limits
 from tests.cli.conftest import query

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from service.database import read
 from service.errors import CacheUnavailable, DatabaseUnavailable
-from service.resources import Resources, read
+from service.resources import Resources
 from service.serving.lifecycle import lifecycle
 
 FRESH_S = 1.0

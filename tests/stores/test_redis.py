@@ -15,8 +15,9 @@ from redis.exceptions import ResponseError
 
 from local.servers import Valkey
 from service.breaker import Breaker
-from service.cache import Cache, Lines
+from service.cache import Cache
 from service.redis_client import open_redis
+from service.redis_line import Lines
 from tests.cli.conftest import Run
 from tests.conftest import StartService
 from tests.stores.servers import ValkeyCluster, Watched

@@ -5,9 +5,9 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from service.cache import CACHE_FAILURES, run_all
+from service.cache import CACHE_FAILURES
 from service.errors import CacheUnavailable
-from service.redis_client import open_redis
+from service.redis_client import open_redis, run_all
 from service.resources import CONNECT_TIMEOUT_S, Resources
 
 EVENTS, WATCHED = "{lab}:events", "{lab}:watched"

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import anyio.to_thread
 from starlette.requests import Request
 
+from service.database import acquire
 from service.errors import Unavailable
 from service.features.lab.deps import Task, took_ms
-from service.resources import acquire
 
 ANSWER_MARGIN_S = 2.0
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from service.cache import Cache
 from service.coalesce import Coalescer
+from service.database import Pool, Replica, in_time
 from service.errors import CacheUnavailable, Unavailable
 from service.features.links import metrics
 from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fill_targets, read_targets
@@ -15,7 +16,6 @@ from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import Link, read_links, read_replica
 from service.hot import Attempt
-from service.resources import Pool, Replica, in_time
 from service.tracing import note
 
 _is_code = re.compile(CODE_PATTERN).fullmatch

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from service.database import ANSWER_WITHIN_S, Pool, Replica, acquire, read
 from service.features.links.errors import CodeTaken
-from service.resources import ANSWER_WITHIN_S, Pool, Replica, acquire, read
 
 ALPHABET = string.ascii_letters + string.digits
 CODE_LENGTH = 7

@@ -9,6 +9,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from pydantic import SecretStr
 
+from service import database
 from service import resources as resources_module
 from service.features.links import router
 from service.main import Service
@@ -44,6 +45,7 @@ def blockbuster() -> Iterator[BlockBuster]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is short of CPU must not look like a server that is away."""
+    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT_S", 10.0)
     for name in ("ACQUIRE_TIMEOUT_S", "CONNECT_TIMEOUT_S", "REDIS_TIMEOUT_S"):
         monkeypatch.setattr(resources_module, name, 10.0)
 

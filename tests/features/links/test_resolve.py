@@ -7,13 +7,14 @@ import pytest
 from redis.asyncio import Redis
 
 from local.servers import Postgres, Valkey
-from service import resources as resources_module
+from service import database
+from service.database import Pool
 from service.errors import DatabaseUnavailable
 from service.features.links import resolve, store
 from service.features.links.cache import bury_target, fill_targets
 from service.features.links.errors import LinkNotFound
 from service.features.links.resolve import Resolver
-from service.resources import Pool, Resources
+from service.resources import Resources
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +65,7 @@ async def test_nobody_waits_for_longer_because_others_wait_before_him(
     queries.gate.clear()
     async with asyncio.timeout(10):
         with monkeypatch.context() as patch:
-            patch.setattr(resources_module, "ANSWER_WITHIN_S", 0.1)
+            patch.setattr(database, "ANSWER_WITHIN_S", 0.1)
             for ask in (resolver.resolve, resolver.read):
                 for turn in range(3):
                     with pytest.raises(DatabaseUnavailable, match="in time"):
