@@ -139,7 +139,7 @@ class AdmittingProtocol(Protocol):
         if not idle or not (data.startswith(b"GET /") and data.find(b"\r\n\r\n") == len(data) - 4):
             return False
         lines = data.lower().replace(b"\nconnection: keep-alive\r", b"")
-        path = lines[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0].decode("latin-1")
+        path = data[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0].decode("latin-1")
         if path in BY_MACHINES or any(name in lines for name in NOT_PLAIN):
             return False
         if self._shortcuts is not None and self._shortcuts.lead_to(path):

@@ -51,6 +51,8 @@ def test_a_worker_that_is_full_of_tasks_answers_them(gunicorn: Gunicorn) -> None
         busy.append(socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10))
         busy[-1].sendall(NEXT.replace(b"GET / ", b"GET /sleep?s=1.5 "))
     assert status(exchange(gunicorn.port, LAST.replace(b"GET / ", b"GET /short "))) == 200
+    plain = NEXT.replace(b"GET / ", b"GET /Short ")  # not even read, were it not for the shortcut
+    assert status(exchange(gunicorn.port, plain, LAST, pause_s=0.05)) == 200
     assert status(exchange(gunicorn.port, LAST.replace(b"GET / ", b"GET /shy "))) == 503
     assert [status(client.recv(65536)) for client in busy].count(200) == MOST
     for client in busy:
