@@ -16,8 +16,8 @@ from service import __version__, metrics
 from service.loop_watch import BUCKETS_S
 from service.loop_watch.causes import MENDS
 from service.metrics import counter, gauge, histogram, tell, tell_histogram
+from service.ops.registry import in_flight
 from service.resources import Resources
-from service.serving.admission import admission
 from service.serving.lifecycle import lifecycle
 
 EVERY_S = 1.0
@@ -93,7 +93,7 @@ class Publisher:
         CPU.set((cpu_s - self._cpu_s) / max(now_s - self._at_s, 0.001))
         self._cpu_s, self._at_s = cpu_s, now_s
         MEMORY.set(self._process.memory_info().rss)
-        IN_FLIGHT.set(self.resources.stats.in_flight + len(admission.waiting))
+        IN_FLIGHT.set(in_flight(self.resources.stats))
         CONNECTIONS.set(lifecycle.connections)
         for status, total in dict(lifecycle.refused).items():
             tell(REFUSED.labels(str(status)), total)

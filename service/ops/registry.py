@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from service import copies
 from service.errors import CacheUnavailable
+from service.metrics import WorkerStats
 from service.resources import Resources
 from service.serving.admission import admission
 from service.serving.lifecycle import lifecycle
@@ -58,6 +59,11 @@ class WorkerState(BaseModel):
 
 
 _STATES: TypeAdapter[list[WorkerState]] = TypeAdapter(list[WorkerState])
+
+
+def in_flight(stats: WorkerStats) -> int:
+    """Requests that wait for their answer, those included that the application has not seen yet."""
+    return stats.in_flight + len(admission.waiting)
 
 
 class Registry:
@@ -125,7 +131,7 @@ class Registry:
             pid=self.pid,
             started_at=round(stats.started_at, 3),
             requests_total=stats.requests_total,
-            in_flight=stats.in_flight + len(admission.waiting),
+            in_flight=in_flight(stats),
             connections=lifecycle.connections,
             loop_lag_ms=LoopLag(**resources.loop_watch.lag_ms()),
             cpu_lane=LaneState(running=lane.running, waiting=lane.waiting, threads=lane.threads),

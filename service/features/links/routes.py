@@ -150,7 +150,7 @@ async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 @served_by(Shortcut(look_up, lead_at_once, otherwise=redirect))
 async def follow_link(code: CodeInPath) -> None:
     """Follow a short link. A GET that is answered with the redirect is a click."""
-    raise NotImplementedError(code)
+    raise NotImplementedError(code)  # the signature is for OpenAPI
 
 
 router.add_api_route(
