@@ -50,12 +50,12 @@ class Shortcuts:
         headers = [(b"content-length", b"5"), (b"worked-for", last_path.get().encode())]
         short = {"status": 200, "headers": headers, "body": b"short", "before": []}
         try:
-            finish({"/short": short, "/Short": short, "/uncounted": _whole(scope)}.get(scope["path"]))
+            finish({"/short": short, "/Loud": short, "/uncounted": _whole(scope)}.get(scope["path"]))
         except ZeroDivisionError:
             finish(None)
 
     def lead_to(self, path: str) -> bool:
-        return path in {"/short", "/Short", "/shy", "/uncounted"}
+        return path in {"/short", "/Loud", "/shy", "/uncounted"}
 
 
 def _seconds(scope: dict[str, Any]) -> float:

@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -104,6 +105,18 @@ class Gunicorn:
             with suppress(psutil.NoSuchProcess):
                 if str(self.folder) in worker.environ().get("EVENTS", ""):
                     worker.kill()
+
+
+@contextmanager
+def one_worker(folder: Path, **env: Any) -> Iterator[Gunicorn]:
+    """For all tests of a module, of which none may make it fail."""
+    gunicorn = Gunicorn(folder, 1, **env)
+    try:
+        gunicorn.until(gunicorn.serving)
+        yield gunicorn
+        assert "Traceback" not in gunicorn.log()
+    finally:
+        gunicorn.kill()
 
 
 Start = Callable[..., Gunicorn]

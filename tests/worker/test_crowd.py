@@ -11,7 +11,7 @@ import pytest
 
 from service.serving.admission import HOLD_S
 from tests.worker.clients import Load, Tally, exchange
-from tests.worker.conftest import Gunicorn, Start
+from tests.worker.conftest import Gunicorn, Start, one_worker
 from tests.worker.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
 
 MOST, MANY = 3, 60
@@ -21,13 +21,8 @@ LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    gunicorn = Gunicorn(tmp_path_factory.mktemp("crowd"), 1, MAX_IN_FLIGHT=str(MOST))
-    try:
-        gunicorn.until(gunicorn.serving)
+    with one_worker(tmp_path_factory.mktemp("crowd"), MAX_IN_FLIGHT=str(MOST)) as gunicorn:
         yield gunicorn
-        assert "Traceback" not in gunicorn.log()
-    finally:
-        gunicorn.kill()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.worker.app import LARGE_PART_BYTES, LARGE_PARTS
 from tests.worker.clients import exchange
-from tests.worker.conftest import Gunicorn, Start
+from tests.worker.conftest import Start, one_worker
 
 LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 NEXT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -65,19 +65,14 @@ TOO_LARGE = {
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    gunicorn = Gunicorn(tmp_path_factory.mktemp("protocol"), 1)
-    try:
-        gunicorn.until(gunicorn.serving)
+    with one_worker(tmp_path_factory.mktemp("protocol")) as gunicorn:
         worker = psutil.Process(*gunicorn.worker_pids())
         resident = worker.memory_info().rss
         yield gunicorn.port
         assert gunicorn.serving()
         assert worker.is_running(), gunicorn.log()
         assert worker.memory_info().rss < 2 * resident
-        assert "Traceback" not in gunicorn.log()
         assert "Invalid HTTP" not in gunicorn.log(), "a line for each bad request is a way to fill a disk"
-    finally:
-        gunicorn.kill()
 
 
 def status(answer: bytes) -> int:
