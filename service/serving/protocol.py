@@ -69,6 +69,12 @@ def as_lines(headers: list[Header]) -> bytes:
     return b"".join([*[b"%s: %s\r\n" % header for header in headers], b"\r\n"])
 
 
+def _reason(error: httptools.HttpParserCallbackError) -> Refused:
+    """Asked here, as a frame that names what was raised through it is a cycle, and would keep its `data`, 256 kB a read."""
+    cause = error.__context__
+    return cause if isinstance(cause, Refused) else Refused(400, "The target is not the path of a URL.")
+
+
 class Protocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
@@ -130,8 +136,7 @@ class Protocol(HttpToolsProtocol):
             if halfway:
                 self._check_sizes()
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            self._refuse(cause if isinstance(cause, Refused) else Refused(400, "The target is not the path of a URL."))
+            self._refuse(_reason(error))
         except httptools.HttpParserError as error:
             self._refuse(Refused(400, f"This is not HTTP/1.1: {error}."))
         except Refused as refused:

@@ -274,6 +274,10 @@ def test_a_connection_that_ended_is_forgotten_before_garbage_is_collected(port: 
         SLOW,
         NEXT * 3,
         TOO_LARGE["headers"][0],
+        TOO_LARGE["header in one read"][0],
+        TOO_LARGE["trailers"][0],
+        NOT_HTTP["no host"][0],
+        NOT_HTTP["bad chunk"][0],
         CHUNKED + b"1\r\na",
         *(NEXT.replace(b"/", path, 1) for path in (b"/whole", b"/short", b"/short?s=0.2", b"/shy?s=0.2")),
     ]
