@@ -1,13 +1,15 @@
 """A request's way through Observe, HotPaths, Guards and FastAPI, and what comes out of it for every kind of end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, Body, Query
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from service.errors import Problem
@@ -64,9 +66,13 @@ async def echo(text: Annotated[str, Body()]) -> int:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(max_body_bytes=100, request_timeout_s=0.2, expose_worker=True)
-    transport = httpx.ASGITransport(Service(settings, [router]))
+def service() -> Service:
+    return Service(Settings(max_body_bytes=100, request_timeout_s=0.2, expose_worker=True), [router])
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(service)
     async with httpx.AsyncClient(transport=transport, base_url="http://short.example") as client:
         yield client
 
@@ -135,6 +141,48 @@ async def test_a_large_body_is_refused_while_it_streams(client: httpx.AsyncClien
 
     response = await client.post("/echo", content=chunks(), headers={"content-type": "application/json"})
     assert problem(response)["status"] == 413
+
+
+def part(body: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ([part(b'"')], 422),
+        ([part(b"3")], 422),
+        ([part(b'"a', more=True), {"type": "http.disconnect"}], 400),
+        ([part(b'"' + b"a" * 90, more=True), part(b"a" * 20)], 413),
+    ],
+    ids=["no JSON", "wrong type", "left", "too large"],
+)
+async def test_a_body_that_led_to_an_error_is_forgotten_before_garbage_is_collected(
+    service: Service, body: list[Message], status: int
+) -> None:
+    """It has up to `MAX_BODY_BYTES`, and the collector counts objects, not bytes."""
+    headers = [(b"host", b"a"), (b"content-type", b"application/json")]
+    scope: Scope = {"type": "http", "http_version": "1.1", "scheme": "http", "client": None, "root_path": ""}
+    scope.update(method="POST", path="/echo", query_string=b"", headers=headers)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            left = iter(body)
+
+            async def receive(left: Iterator[Message] = left) -> Message:
+                return next(left)
+
+            await service({**scope}, receive, send)
+        assert [each["status"] for each in sent[::2]] == [status] * 3
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, Request)]
+    finally:
+        gc.enable()
 
 
 async def test_a_body_within_the_bound_is_read(client: httpx.AsyncClient) -> None:
