@@ -29,6 +29,8 @@ BOUNDS = {
     # Long enough to build an index on a large table; not for ever.
     "statement_timeout": "10min",
 }
+PATIENCE_S = 30.0
+"""A deployment waits for this one command, maybe beside a Postgres that starts on a busy machine."""
 TURN_S = 600.0
 """How long to wait for another copy: as long as its longest statement may take."""
 
@@ -68,7 +70,7 @@ async def _migrate() -> int:
 async def _session() -> AsyncIterator[Connection]:
     settings = load_settings()
     variable = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
-    async with session(settings, variable, name="service.migrate") as connection:
+    async with session(settings, variable, name="service.migrate", patience_s=PATIENCE_S) as connection:
         yield connection
 
 

@@ -1,9 +1,11 @@
+import asyncio
 import shutil
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from loadtests.chaos.proxy import Proxy
 from local.servers import Postgres
 from service.cli.migrate import LOCK
 from service.cli.schema import pending, read_scripts
@@ -132,6 +134,25 @@ async def test_migrate_waits_for_its_turn_under_its_own_name(command: Command, c
         await other.close()
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+@pytest.mark.anyio
+async def test_migrate_is_more_patient_with_a_server_than_a_start_is(
+    command: Command, code: Path, empty_database: str
+) -> None:
+    there, _, name = empty_database.rpartition("/")
+    proxy = Proxy(int(there.rpartition(":")[2]))
+    await proxy.open()
+    try:
+        proxy.refuse()
+        late = f"{there.rpartition(':')[0]}:{proxy.port}/{name}"
+        processes = [command(verb, code=code, DATABASE_URL=late) for verb in ("migrate", "run")]
+        assert await asyncio.to_thread(processes[1].wait) == 1
+        await asyncio.sleep(2)  # whoever was as patient has given up by now
+        await proxy.open()
+        assert await asyncio.to_thread(processes[0].wait) == 0
+    finally:
+        await proxy.close()
 
 
 @pytest.mark.anyio
