@@ -68,6 +68,7 @@ ATTACKS: dict[str, tuple[int, Attack]] = {
     "silent": (50, _let_go),
     "dripped head": (50, lambda port: _let_go(port, HEAD, *[b"A: b\r\n"] * 100, every_s=0.2)),
     "stalled body": (50, lambda port: _let_go(port, POST + b"Content-Length: 100\r\n\r\n", b"{")),
+    "large bodies": (100, lambda port: _let_go(port, POST + b"Content-Length: 1000000\r\n\r\n", b"a" * 999_999)),
     "dripped body": (50, lambda port: _let_go(port, POST + b"Content-Length: 1000\r\n\r\n", *[b"a"] * 50, every_s=0.2)),
     "lying length": (20, lambda port: _let_go(port, POST + b"Content-Length: 1000\r\n\r\n{}", end=True)),
     "huge length": (20, lambda port: _let_go(port, POST + b"Content-Length: 99999999999\r\n\r\n", b"a" * 1_000_000)),

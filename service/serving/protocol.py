@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.serving.bodies import hold, most_held
 from service.serving.lifecycle import lifecycle
 from service.serving.refusals import Header, Refused, as_answer, check_head, check_head_size
 from service.settings import Settings
@@ -90,6 +91,7 @@ class Protocol(HttpToolsProtocol):
         self._settings = settings
         self._shortcuts: Shortcuts | None = self.app_state.get("service.shortcuts")  # the application's, if it has any
         self._max_body_bytes = settings.max_header_bytes + CHUNK_OVERHEAD * settings.max_body_bytes
+        self._most_held = most_held(settings)
         self.headers = _NOWHERE  # a list while a head is being read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -176,6 +178,11 @@ class Protocol(HttpToolsProtocol):
         if lifecycle.leaving or lifecycle.surplus:
             self.cycle.keep_alive = False
             lifecycle.surplus = max(0, lifecycle.surplus - 1)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if not self.cycle.response_complete:
+            hold(self.cycle.scope, len(body), self._most_held)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

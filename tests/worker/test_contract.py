@@ -33,6 +33,7 @@ RELIED_ON: dict[Callable[..., Any], tuple[str, str]] = {
         "f48ec6bbe75d",
         "it makes the cycle, starts it or puts it left in the pipeline and pauses reading",
     ),
+    HttpToolsProtocol.on_body: ("a02fa52bdf33", "what belongs to a cycle that is answered already, it drops"),
     HttpToolsProtocol.on_message_complete: ("87e5be1faf50", "it does nothing to a cycle that is answered already"),
     HttpToolsProtocol.on_response_complete: (
         "4dfe4f257f50",

@@ -3,10 +3,11 @@
 import itertools
 import json
 import re
+import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
@@ -248,6 +249,34 @@ def test_client_that_does_not_read_is_let_go(port: int, asked: bytes) -> None:
             while piece := client.recv(1_000_000):
                 received += len(piece)
             assert received < LARGE_PARTS * LARGE_PART_BYTES
+
+
+def test_large_bodies_take_no_more_than_their_share_of_memory(start: Start) -> None:
+    """Each is allowed, and would be kept until its time is over."""
+    gunicorn = start(WORKER_MEMORY_MB="32", BODY_TIMEOUT_S="5")
+    large = POST + b"Content-Length: 1000000\r\n\r\n" + b"a" * 999_999
+    small = POST + b"Connection: close\r\nContent-Length: 9000\r\n\r\n" + b"a" * 9000
+    with ExitStack() as stack:
+        stalled = []
+        for _ in range(30):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", gunicorn.port), timeout=2))
+            client.sendall(large)
+            stalled.append(client)
+        assert status(exchange(gunicorn.port, small)) == 200
+        gunicorn.until(lambda: len(_answered(stalled)) >= 22)  # 8 MiB are the share
+        answers = [client.recv(65536) for client in _answered(stalled)]
+        assert len(answers) < 25
+        for answer in answers:
+            assert_problem(answer, 503)
+            assert b"\r\nretry-after: 1\r\n" in answer
+    whole = large.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nConnection: close\r\n") + b"a"
+    gunicorn.until(lambda: status(exchange(gunicorn.port, whole)) == 200)
+    for _ in range(20):  # what has been answered is not counted
+        assert status(exchange(gunicorn.port, whole)) == 200
+
+
+def _answered(clients: list[socket.socket]) -> list[socket.socket]:
+    return select.select(clients, [], [], 0)[0]
 
 
 def test_thousand_idle_connections_do_not_disturb(port: int) -> None:

@@ -1,0 +1,47 @@
+"""What the bodies of all requests of a worker may take of its memory: a thousand of 1 MB that never end are a gigabyte."""
+
+from typing import Any
+
+from service.serving.refusals import Refused
+from service.settings import Settings
+
+SMALL_BYTES = 16_384
+"""As much of a body is always taken: most are smaller, and a thousand of them are 16 MiB."""
+SHARE = 4
+
+HELD = "service.body"
+
+
+class Held:
+    """The bytes of one body: in the scope of its request, so that they count for as long as anybody can have them."""
+
+    __slots__ = ("bytes",)
+    of_all = 0
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def add(self, count: int) -> None:
+        self.bytes += count
+        Held.of_all += count
+
+    def __del__(self) -> None:
+        Held.of_all -= self.bytes
+
+
+def most_held(settings: Settings) -> int:
+    """A quarter of what is planned for a worker, and at any rate one body."""
+    return max(settings.max_body_bytes, settings.worker_memory_mb * 2**20 // SHARE)
+
+
+def hold(scope: Any, count: int, most: int) -> None:
+    """Note that so many bytes of a body have come.
+
+    Raises:
+        Refused: it is not small, and all bodies together have more than `most`.
+    """
+    held: Held = scope.setdefault(HELD, Held())
+    held.add(count)
+    if held.bytes > SMALL_BYTES and Held.of_all > most:
+        held.add(-held.bytes)  # it is let go of in the next turn; those that come before need not be refused as well
+        raise Refused(503, f"The bodies of other requests have taken all of the {most} bytes that there are for them.")
