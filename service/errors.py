@@ -160,9 +160,13 @@ def _allowed(request: Request) -> list[str]:
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     _let_go(error)
+    parts = error.errors()
+    for part in parts:
+        if isinstance(raised := part.get("ctx", {}).get("error"), Exception):
+            raised.__traceback__ = None  # a validator's: its frame leads to those that hold these parts, and the body
     errors = [
         {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")}
-        for part in error.errors()
+        for part in parts
     ]
     return render(InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors))
 
