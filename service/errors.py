@@ -165,8 +165,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
         if isinstance(raised := part.get("ctx", {}).get("error"), Exception):
             raised.__traceback__ = None  # a validator's: its frame leads to those that hold these parts, and the body
     errors = [
-        {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")}
-        for part in parts
+        {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")} for part in parts
     ]
     return render(InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors))
 

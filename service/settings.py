@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     cpu_lane_processes: bool = False
     """Run the CPU lane in processes instead of threads."""
     worker_memory_mb: Annotated[int, Field(ge=32)] = 160
-    """Memory planned for one worker, in MiB."""
+    """Memory planned for one worker, in MiB; requests that it receives may have a quarter."""
 
     max_in_flight: PositiveInt = 1000
     """Requests that one worker works on at the same time; one more is answered 503, but for /livez and the like."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.serving.bodies import hold, most_held
 from service.serving.lifecycle import lifecycle
-from service.serving.refusals import Header, Refused, as_answer, check_head, check_head_size
+from service.serving.received import hold, most_held
+from service.serving.refusals import Header, Refused, as_answer, check_head, check_head_size, check_header_count
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ MAX_PIPELINED = 16
 
 CHUNK_OVERHEAD = 6
 """A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
+
+MAX_PIECES, PIECE_BYTES = 1000, 64
+"""Chunks that a body may have anyhow, and bytes that any further ones have on average: 200 bodies of 1 MiB in chunks of
+one byte, 2 µs each, held the loop for a minute.
+"""
 
 MAX_TRAILERS = 100
 """In one read. A million of them, which a body of 1 MiB has the bytes for, held the loop for a second and more."""
@@ -85,6 +90,7 @@ class Protocol(HttpToolsProtocol):
     """The request being answered; `cycle` is the one read last."""
     _in_body = _deaf = _client_ended = False
     _chunk_bytes = _head_bytes = _body_bytes = 0
+    _pieces_left = 0.0
 
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -161,8 +167,11 @@ class Protocol(HttpToolsProtocol):
             if self._body_bytes > self._max_body_bytes:
                 raise Refused(413, f"A body may have {self._settings.max_body_bytes} bytes at most.")
         else:
+            before = max(0, self._head_bytes)
             self._head_bytes += self._chunk_bytes
             check_head_size(self._head_bytes, self._settings.max_header_bytes)
+            check_header_count(self.headers)
+            hold(self.scope, max(0, self._head_bytes) - before, self._most_held)
 
     def on_headers_complete(self) -> None:
         check_head(self.headers, self.parser.get_http_version())
@@ -174,13 +183,18 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
         self.headers = _NOWHERE
-        self._in_body, self._body_bytes = True, 0
+        self._in_body, self._body_bytes, self._pieces_left = True, 0, MAX_PIECES
         if lifecycle.leaving or lifecycle.surplus:
             self.cycle.keep_alive = False
             lifecycle.surplus = max(0, lifecycle.surplus - 1)
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
+        self._pieces_left += len(body) / PIECE_BYTES - 1
+        if self._pieces_left < 0:
+            raise Refused(
+                400, f"The chunks of a body have {PIECE_BYTES} bytes or more, but for the first {MAX_PIECES}."
+            )
         if not self.cycle.response_complete:
             hold(self.cycle.scope, len(body), self._most_held)
 
@@ -313,6 +327,8 @@ class Protocol(HttpToolsProtocol):
         last = self._last()
         self._deaf = True
         self._disarm()
+        # It may linger, and has what came of the head: a read has room for 40,000 headers.
+        self.headers, self.scope, self.parser = _NOWHERE, None, None  # type: ignore[assignment]
         if last is not None and last is not broken:
             last.keep_alive = False  # the requests before it are answered, the last of them with `Connection: close`
             return
@@ -320,6 +336,7 @@ class Protocol(HttpToolsProtocol):
             self._answer(refused)
         if broken is not None:
             broken.disconnected = True
+            broken.body.clear()
             broken.message_event.set()
         self.close(lingering=True)
 

@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 
@@ -32,6 +32,9 @@ log = structlog.get_logger("service.refusals")
 
 TELL_EVERY_S = 1.0
 
+MAX_HEADERS = 100
+"""As Gunicorn and Apache have it. In `MAX_HEADER_BYTES` there is room for 5,000, which take 900 kB of memory."""
+
 _IS_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]{0,260}").fullmatch
 """A name of 253, a dot and a port. Answers repeat it, and a QR code has no room for much more than 1,000."""
 
@@ -42,12 +45,13 @@ class Refused(Exception):
         self.status = status
 
 
-def check_head(headers: Iterable[Header], version: str) -> None:
+def check_head(headers: Sequence[Header], version: str) -> None:
     """What llhttp lets pass and a server must not: RFC 9112, 3.2 and 6.1.
 
     Raises:
         Refused
     """
+    check_header_count(headers)
     hosts = 0
     for name, value in headers:
         if name == b"host":
@@ -60,6 +64,11 @@ def check_head(headers: Iterable[Header], version: str) -> None:
         raise Refused(400, "A request has one Host header.")
     if version not in {"1.1", "1.0"}:
         raise Refused(505, "This is an HTTP/1.1 server.")
+
+
+def check_header_count(headers: Sequence[Header]) -> None:
+    if len(headers) > MAX_HEADERS:
+        raise Refused(431, f"A request may have {MAX_HEADERS} headers at most.")
 
 
 def check_head_size(head_bytes: int, most: int) -> None:

@@ -59,7 +59,10 @@ TOO_LARGE = {
     "header": (b"GET / HTTP/1.1\r\nHost: a\r\nA: %s\r\n\r\n" % (b"a" * 20_000_000), 431),
     "header in one read": (b"GET / HTTP/1.1\r\nHost: a\r\nA: %s\r\n\r\n" % (b"a" * 40_000), 431),
     "headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200_000 + b"\r\n", 431),
-    "chunks": (CHUNKED + b"1\r\na\r\n" * 2_000_000, 413),
+    "many headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 100 + b"\r\n", 431),
+    "many headers, and no end": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 101, 431),
+    "small chunks": (CHUNKED + b"1\r\na\r\n" * 2_000_000, 400),
+    "chunk extensions": (CHUNKED + (b"40;" + b"a" * 2000 + b"\r\n" + b"a" * 64 + b"\r\n") * 5000, 413),
     "trailers": (CHUNKED + b"0\r\n" + b"A: b\r\n" * 2_000_000, 431),
 }
 
@@ -182,6 +185,11 @@ def test_answer_before_the_body_is_heard(port: int, close: bytes) -> None:
     assert answer.count(b"HTTP/1.1") == 1
 
 
+def test_chunks_may_be_small_but_not_for_ever(port: int) -> None:
+    body = b"1\r\na\r\n" * 1000 + (b"40\r\n" + b"a" * 64 + b"\r\n") * 3000 + b"0\r\n\r\n"
+    assert exchange(port, CHUNKED + body, CHUNKED + body, LAST, pause_s=0.1).count(b"HTTP/1.1 200") == 3
+
+
 def test_half_closed_client_gets_its_answer(port: int) -> None:
     assert status(exchange(port, SLOW, end=True)) == 200
 
@@ -251,25 +259,33 @@ def test_client_that_does_not_read_is_let_go(port: int, asked: bytes) -> None:
             assert received < LARGE_PARTS * LARGE_PART_BYTES
 
 
-def test_large_bodies_take_no_more_than_their_share_of_memory(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("large", "count"),
+    [
+        (POST + b"Content-Length: 1000000\r\n\r\n" + b"a" * 999_999, 30),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 30_000, 400),
+    ],
+    ids=["bodies", "heads"],
+)
+def test_what_never_ends_takes_no_more_than_its_share_of_memory(start: Start, large: bytes, count: int) -> None:
     """Each is allowed, and would be kept until its time is over."""
-    gunicorn = start(WORKER_MEMORY_MB="32", BODY_TIMEOUT_S="5")
-    large = POST + b"Content-Length: 1000000\r\n\r\n" + b"a" * 999_999
-    small = POST + b"Connection: close\r\nContent-Length: 9000\r\n\r\n" + b"a" * 9000
+    gunicorn = start(WORKER_MEMORY_MB="32", BODY_TIMEOUT_S="5", HEADER_TIMEOUT_S="5")
+    share = 8 * 2**20 // len(large)
+    small = POST + b"Connection: close\r\nContent-Length: 3000\r\n\r\n" + b"a" * 3000
     with ExitStack() as stack:
         stalled = []
-        for _ in range(30):
+        for _ in range(count):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", gunicorn.port), timeout=2))
             client.sendall(large)
             stalled.append(client)
         assert status(exchange(gunicorn.port, small)) == 200
-        gunicorn.until(lambda: len(_answered(stalled)) >= 22)  # 8 MiB are the share
+        gunicorn.until(lambda: len(_answered(stalled)) >= count - share)
         answers = [client.recv(65536) for client in _answered(stalled)]
-        assert len(answers) < 25
+        assert len(answers) < count - share / 2
         for answer in answers:
             assert_problem(answer, 503)
             assert b"\r\nretry-after: 1\r\n" in answer
-    whole = large.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nConnection: close\r\n") + b"a"
+    whole = POST + b"Connection: close\r\nContent-Length: 1000000\r\n\r\n" + b"a" * 1_000_000
     gunicorn.until(lambda: status(exchange(gunicorn.port, whole)) == 200)
     for _ in range(20):  # what has been answered is not counted
         assert status(exchange(gunicorn.port, whole)) == 200

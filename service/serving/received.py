@@ -1,19 +1,19 @@
-"""What the bodies of all requests of a worker may take of its memory: a thousand of 1 MB that never end are a gigabyte."""
+"""What all requests that a worker receives may take of its memory: a thousand bodies of 1 MB that never end are a gigabyte."""
 
 from typing import Any
 
 from service.serving.refusals import Refused
 from service.settings import Settings
 
-SMALL_BYTES = 16_384
-"""As much of a body is always taken: most are smaller, and a thousand of them are 16 MiB."""
+SMALL_BYTES = 4096
+"""As much of a request is always taken: most are smaller, and a thousand connections with 16 each are 64 MiB."""
 SHARE = 4
 
-HELD = "service.body"
+HELD = "service.received"
 
 
 class Held:
-    """The bytes of one body: in the scope of its request, so that they count for as long as anybody can have them."""
+    """The bytes of one request: in its scope, so that they count for as long as anybody can have them."""
 
     __slots__ = ("bytes",)
     of_all = 0
@@ -35,13 +35,13 @@ def most_held(settings: Settings) -> int:
 
 
 def hold(scope: Any, count: int, most: int) -> None:
-    """Note that so many bytes of a body have come.
+    """Note that so many bytes of the request have come.
 
     Raises:
-        Refused: it is not small, and all bodies together have more than `most`.
+        Refused: it is not small, and all requests together have more than `most`.
     """
     held: Held = scope.setdefault(HELD, Held())
     held.add(count)
     if held.bytes > SMALL_BYTES and Held.of_all > most:
         held.add(-held.bytes)  # it is let go of in the next turn; those that come before need not be refused as well
-        raise Refused(503, f"The bodies of other requests have taken all of the {most} bytes that there are for them.")
+        raise Refused(503, f"Other requests on their way have taken all of the {most} bytes that there are for them.")
