@@ -328,7 +328,7 @@ class Protocol(HttpToolsProtocol):
         self._deaf = True
         self._disarm()
         # It may linger, and has what came of the head: a read has room for 40,000 headers.
-        self.headers, self.scope, self.parser = _NOWHERE, None, None  # type: ignore[assignment]
+        self.headers, self.url, self.scope, self.parser = _NOWHERE, b"", None, None  # type: ignore[assignment]
         if last is not None and last is not broken:
             last.keep_alive = False  # the requests before it are answered, the last of them with `Connection: close`
             return
