@@ -30,7 +30,7 @@ MAX_PIPELINED = 16
 CHUNK_OVERHEAD = 6
 """A body sent in chunks of one byte takes six for each: `1`, two line ends and itself."""
 
-MAX_PIECES, PIECE_BYTES = 1000, 64
+MAX_PIECES, PIECE_BYTES = 1000, 32
 """Chunks that a body may have anyhow, and bytes that any further ones have on average: 200 bodies of 1 MiB in chunks of
 one byte, 2 µs each, held the loop for a minute.
 """

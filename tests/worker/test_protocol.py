@@ -186,7 +186,7 @@ def test_answer_before_the_body_is_heard(port: int, close: bytes) -> None:
 
 
 def test_chunks_may_be_small_but_not_for_ever(port: int) -> None:
-    body = b"1\r\na\r\n" * 1000 + (b"40\r\n" + b"a" * 64 + b"\r\n") * 3000 + b"0\r\n\r\n"
+    body = b"1\r\na\r\n" * 1000 + (b"20\r\n" + b"a" * 32 + b"\r\n") * 3000 + b"0\r\n\r\n"
     assert exchange(port, CHUNKED + body, CHUNKED + body, LAST, pause_s=0.1).count(b"HTTP/1.1 200") == 3
 
 
