@@ -35,8 +35,13 @@ MAX_PIECES, PIECE_BYTES = 1000, 32
 one byte, 2 µs each, held the loop for a minute.
 """
 
+SLICE_BYTES = 16_384
+"""Of a read, which may have 256 kB, is looked at before the next: a thousand clients with nothing but headers held the
+loop for 4 s.
+"""
+
 MAX_TRAILERS = 100
-"""In one read. A million of them, which a body of 1 MiB has the bytes for, held the loop for a second and more."""
+"""In one slice. A million of them, which a body of 1 MiB has the bytes for, held the loop for a second and more."""
 
 
 class _Nowhere(deque[object]):
@@ -88,6 +93,8 @@ class Protocol(HttpToolsProtocol):
     """By the loop's clock. To set a timer anew for each request would take 1.9 µs."""
     _active: RequestResponseCycle | None = None
     """The request being answered; `cycle` is the one read last."""
+    _unbegun: Any = None
+    """The application, while the body of `_active` is on its way."""
     _in_body = _deaf = _client_ended = False
     _chunk_bytes = _head_bytes = _body_bytes = 0
     _pieces_left = 0.0
@@ -118,7 +125,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # Leave nothing to the garbage collector, which comes late: a hostile head has 5 MB of headers, until then.
         self._unset_keepalive_if_required()
-        self._outlet, self._extensions, self.headers = None, {}, _NOWHERE  # type: ignore[assignment]
+        self._outlet, self._extensions, self.headers, self._unbegun = None, {}, _NOWHERE, None  # type: ignore[assignment]
         self.scope = self.cycle = self._active = None  # type: ignore[assignment]
         self.pipeline.clear()
 
@@ -134,6 +141,13 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= SLICE_BYTES:
+            self._receive(data)
+        else:
+            for start in range(0, len(data), SLICE_BYTES):
+                self._receive(data[start : start + SLICE_BYTES])
+
+    def _receive(self, data: bytes) -> None:
         if self._deaf:
             return
         self._chunk_bytes = len(data)
@@ -166,6 +180,7 @@ class Protocol(HttpToolsProtocol):
             self._body_bytes += self._chunk_bytes
             if self._body_bytes > self._max_body_bytes:
                 raise Refused(413, f"A body may have {self._settings.max_body_bytes} bytes at most.")
+            self._begin_before_its_end()
         else:
             before = max(0, self._head_bytes)
             self._head_bytes += self._chunk_bytes
@@ -203,15 +218,41 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = -self._chunk_bytes  # what follows in this read may belong to the next request
         self._disarm()
+        if self._unbegun is not None and self._active is not None:
+            self._take_up(self._active, self._unbegun)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Its turn has come. It begins when all of it has: who never sends the rest takes no place from others."""
         self._active = cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
-        scope: Any = cycle.scope
-        scope["extensions"] = self._extensions
+        cycle.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
+        if not cycle.more_body:
+            self._take_up(cycle, app)
+        else:
+            self._unbegun = app
+            if self._in_body:
+                self._begin_before_its_end()
+
+    def _take_up(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._unbegun = None
         ways = None if self.flow.write_paused else self._shortcuts
+        scope: Any = cycle.scope
         if ways is None or not ways.begin(scope, functools.partial(self._end_shortcut, cycle, app)):
             self._start_task(cycle, app)
+
+    def _begin_before_its_end(self) -> None:
+        """Where the rest of the body is more than we take without being asked, or would be refused unheard; and have a client
+        that waits for a word send it.
+        """
+        cycle = self._active
+        if cycle is None or self._unbegun is None:
+            return
+        lengths = [int(value) for name, value in cycle.scope["headers"] if name == b"content-length"]
+        if self.flow.read_paused or sum(lengths) > self._settings.max_body_bytes:
+            self._take_up(cycle, self._unbegun)
+        elif cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         super()._start_asgi_task(cycle, app)
@@ -329,6 +370,7 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         # It may linger, and has what came of the head: a read has room for 40,000 headers.
         self.headers, self.url, self.scope, self.parser = _NOWHERE, b"", None, None  # type: ignore[assignment]
+        self._unbegun = None
         if last is not None and last is not broken:
             last.keep_alive = False  # the requests before it are answered, the last of them with `Connection: close`
             return

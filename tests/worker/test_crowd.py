@@ -131,6 +131,19 @@ def test_there_is_room_again_when_others_have_been_answered(gunicorn: Gunicorn) 
     assert 0 < sum(asyncio.run(everybody())) < MANY * MANY / MOST / 4
 
 
+@pytest.mark.parametrize("words", [b"", b"Expect: 100-continue\r\n"], ids=["stalled", "asked for the rest"])
+def test_who_never_sends_the_rest_takes_no_place(start: Start, words: bytes) -> None:
+    gunicorn = start(MAX_IN_FLIGHT=str(MOST), BODY_TIMEOUT_S="10")
+    clients = [socket.create_connection(("127.0.0.1", gunicorn.port), timeout=5) for _ in range(2 * MOST)]
+    for client in clients:
+        client.sendall(POST + words + b"Connection: close\r\nContent-Length: 9\r\n\r\nabc")
+    assert status(exchange(gunicorn.port, LAST)) == 200
+    for client in clients:
+        client.sendall(b"defghi")
+        with client, client.makefile("rb") as answers:
+            assert b"HTTP/1.1 200" in answers.read()
+
+
 def test_as_many_clients_as_there_is_room_for_are_never_refused(start: Start) -> None:
     """Each comes again at once, while the loop still ends the tasks of the others."""
     clients = 200
