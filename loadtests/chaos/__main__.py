@@ -9,11 +9,12 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from loadtests.bench.deployment import backends, deployment
+from loadtests.bench.deployment import Deployment, backends, deployment
 from loadtests.chaos.drill import Verdict, drill
 from loadtests.chaos.faults import FAULTS, Fault
 from loadtests.chaos.overload import KEEPS, ROUTES, Climb, climb
-from loadtests.chaos.report import print_climbs, print_lines, print_table, print_waves, write
+from loadtests.chaos.report import print_climbs, print_lines, print_sieges, print_table, print_waves, write
+from loadtests.chaos.siege import CLIENTS, SETTINGS, Siege, besiege
 from loadtests.chaos.soak import soak
 from loadtests.chaos.stage import stage
 from loadtests.chaos.traffic import Traffic
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.overload:
             return overload(console)
+        if given.siege:
+            return siege(given.siege, console)
         if given.soak:
             return uvloop.run(_soak(given, console))
         verdicts = uvloop.run(_strike(given, console))
@@ -62,6 +65,18 @@ def overload(console: Console) -> int:
     return int(any(each.kept < KEEPS for each in climbs))
 
 
+def siege(clients: int, console: Console) -> int:
+    with backends() as servers, deployment("ours", servers, workers=1, **SETTINGS) as server:
+        sieges = uvloop.run(_besiege(server, clients))
+    print_sieges(sieges, clients, console)
+    return int(any(each.broken for each in sieges))
+
+
+async def _besiege(server: Deployment, clients: int) -> list[Siege]:
+    (worker,) = server.workers()
+    return [siege async for siege in besiege(server.url, server.codes[0], worker, clients)]
+
+
 async def _soak(given: argparse.Namespace, console: Console) -> int:
     async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
         tally, lines, samples = await soak(built, traffic, given.soak)
@@ -91,6 +106,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults: is what the workers hold flat?")
     parser.add_argument(
         "--overload", action="store_true", help="no faults: five times as many requests as it can answer"
+    )
+    parser.add_argument(
+        "--siege",
+        type=int,
+        nargs="?",
+        const=CLIENTS,
+        metavar="CLIENTS",
+        help=f"no faults: so many hostile clients ({CLIENTS}) of one kind after the other",
     )
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of chaos.json and chaos.md (reports)")
     return parser

@@ -14,6 +14,7 @@ HOLD_S = 4.0
 LATEST_S = 10.0
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
+CLOSE = b"Connection: close\r\n"
 POST = b"POST /links HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
 
@@ -62,6 +63,12 @@ async def _take_nothing(port: int) -> None:
     writer.transport.abort()
 
 
+def _whole(body: bytes) -> bytes:
+    return POST + CLOSE + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+NAMES = b"{" + b",".join(b'"k%d":1' % number for number in range(90_000)) + b"}"
+
 Attack = Callable[[int], Awaitable[None]]
 
 ATTACKS: dict[str, tuple[int, Attack]] = {
@@ -69,11 +76,14 @@ ATTACKS: dict[str, tuple[int, Attack]] = {
     "dripped head": (50, lambda port: _let_go(port, HEAD, *[b"A: b\r\n"] * 100, every_s=0.2)),
     "stalled body": (50, lambda port: _let_go(port, POST + b"Content-Length: 100\r\n\r\n", b"{")),
     "large bodies": (100, lambda port: _let_go(port, POST + b"Content-Length: 1000000\r\n\r\n", b"a" * 999_999)),
+    "broken JSON": (20, lambda port: _let_go(port, _whole(b'{"url": "' + b"a" * 1_000_000))),
+    "90,000 names": (4, lambda port: _let_go(port, _whole(NAMES))),
     "dripped body": (50, lambda port: _let_go(port, POST + b"Content-Length: 1000\r\n\r\n", *[b"a"] * 50, every_s=0.2)),
     "lying length": (20, lambda port: _let_go(port, POST + b"Content-Length: 1000\r\n\r\n{}", end=True)),
     "huge length": (20, lambda port: _let_go(port, POST + b"Content-Length: 99999999999\r\n\r\n", b"a" * 1_000_000)),
     "20 MB header": (4, lambda port: _let_go(port, HEAD + b"A: ", *[b"a" * 1_000_000] * 20)),
     "200,000 headers": (4, lambda port: _let_go(port, HEAD, *[b"A: b\r\n" * 10_000] * 20)),
+    "large heads": (50, lambda port: _let_go(port, HEAD + b"A: " + b"a" * 30_000)),
     "1 MB URL": (10, lambda port: _let_go(port, b"GET /" + b"a" * 1_000_000)),
     "endless chunks": (
         3,

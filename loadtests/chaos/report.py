@@ -10,6 +10,7 @@ from rich.table import Table
 
 from loadtests.chaos.drill import Verdict
 from loadtests.chaos.overload import HEALTH, KEEPS, RAMP_S, SECONDS, Climb, p99_ms
+from loadtests.chaos.siege import Siege
 from loadtests.chaos.soak import Line
 from loadtests.chaos.traffic import Tally
 
@@ -78,6 +79,20 @@ def print_climbs(climbs: Sequence[Climb], console: Console) -> None:
         verdict = "[green]kept[/]" if climb.kept >= KEEPS else "[bold red]broken[/]"
         table.add_row(climb.name, *rates, *shares, *latencies, verdict)
     console.print(table)
+
+
+def print_sieges(sieges: Sequence[Siege], clients: int, console: Console) -> None:
+    waits = ("longest ms of /livez", "of a redirect")
+    table = Table(f"{clients:,} clients", "MiB before", "at most", "after", *waits, "", box=None)
+    for siege in sieges:
+        memory = (siege.before_mb, siege.peak_mb, siege.after_mb)
+        longest_ms = (1000 * max(waits_s, default=0.0) for waits_s in siege.waits_s.values())
+        verdict = "[bold red]broken[/]" if siege.broken else "[green]kept[/]"
+        table.add_row(siege.name, *(f"{number:,.0f}" for number in (*memory, *longest_ms)), verdict)
+    console.print(table)
+    for siege in sieges:
+        if siege.unserved or siege.endless:
+            console.print(f"{siege.name}: {siege.unserved} others not served, {siege.endless} clients not let go of")
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ import pytest
 
 from loadtests.chaos import drill, traffic
 from loadtests.chaos.faults import FAULTS, Fault
+from loadtests.chaos.hostile import ATTACKS
 from loadtests.chaos.overload import KEEPS, SECONDS, Climb, Wave
 from loadtests.chaos.report import write
+from loadtests.chaos.siege import Siege
 from loadtests.chaos.soak import TOLERATED, lines, settled
 from loadtests.chaos.stage import Stage, stage
 from loadtests.chaos.traffic import Traffic
@@ -68,6 +71,20 @@ def test_five_times_the_load_is_compared_with_the_best() -> None:
         Wave(rate, good_s=[0.01] * answered) for rate, answered in [(10.0, 40), (20.0, 80), (40.0, 60), (100.0, 71)]
     ]
     assert Climb("a route", waves).kept < KEEPS < Climb("another", [*waves[:-1], Wave(100.0, good_s=[0.01] * 73)]).kept
+
+
+@pytest.mark.timeout(200)
+def test_hostile_clients_of_every_kind_take_no_more_than_a_worker_has() -> None:
+    command = [sys.executable, "-m", "loadtests.chaos", "--siege", "20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [name for name in ATTACKS if f" {name} " not in done.stdout] == []
+
+
+def test_a_siege_that_took_too_much_is_told_from_one_that_did_not() -> None:
+    kept = Siege("a", 30.0, peak_mb=90.0)
+    broken = Siege("a", 30.0, peak_mb=190.0), replace(kept, unserved=1), replace(kept, endless=1)
+    assert [siege.broken for siege in (kept, *broken)] == [False, True, True, True]
 
 
 def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
