@@ -48,6 +48,9 @@ class Connection:
         return cls(*await asyncio.wait_for(asyncio.open_connection(host, port), TIMEOUT_S))
 
     async def send(self, request: bytes) -> Answer:
+        """Raises OSError or EOFError where the connection ends before the answer."""
+        if self._writer.is_closing():  # reset since it was opened: uvloop would raise RuntimeError
+            raise ConnectionResetError("the server has reset the connection")
         self._writer.write(request)
         async with asyncio.timeout(TIMEOUT_S):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import uvloop
 
+from loadtests.bench.client import Connection, get
 from loadtests.chaos import drill, traffic
 from loadtests.chaos.faults import FAULTS, Fault
 from loadtests.chaos.hostile import ATTACKS
@@ -37,6 +41,20 @@ def test_nothing_is_lost_and_every_click_is_counted_whatever_fails(tmp_path: Pat
         assert fault["answered"] > 100
         assert (fault["lost"], fault["wrong"], fault["broken"]) == (0, {}, [])
     assert "| SIGTERM, and a new start |" in (tmp_path / "chaos.md").read_text()
+
+
+def test_a_visitor_whose_connection_was_reset_unasked_asks_again() -> None:
+    async def ask() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connection = await Connection.open(f"http://127.0.0.1:{server.getsockname()[1]}")
+            accepted, _ = server.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            await asyncio.sleep(0.1)
+            with pytest.raises(OSError, match="reset"):
+                await connection.send(get("/"))
+
+    uvloop.run(ask())
 
 
 def test_the_page_tells_of_every_fault() -> None:
