@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -142,6 +143,20 @@ def test_who_never_sends_the_rest_takes_no_place(start: Start, words: bytes) -> 
         client.sendall(b"defghi")
         with client, client.makefile("rb") as answers:
             assert b"HTTP/1.1 200" in answers.read()
+
+
+def test_a_request_that_is_half_sent_when_the_service_is_told_to_stop_is_answered(start: Start) -> None:
+    gunicorn = start(BODY_TIMEOUT_S="10")
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=5) as client:
+        client.sendall(POST + b"Content-Length: 9\r\n\r\nabc")
+        gunicorn.send(signal.SIGTERM)
+        gunicorn.until(lambda: "Draining: 1 connections" in gunicorn.log())
+        client.sendall(b"defghi")
+        with client.makefile("rb") as answers:
+            answer = answers.read()
+    assert status(answer) == 200
+    assert b"connection: close" in answer
+    assert gunicorn.ended() == 0
 
 
 def test_as_many_clients_as_there_is_room_for_are_never_refused(start: Start) -> None:
