@@ -8,6 +8,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ContentTooLarge, RequestTimeout, render
+from service.serving.received import declared_bytes
 
 
 class Guards:
@@ -19,7 +20,7 @@ class Guards:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        if _content_length(scope) > self.max_body_bytes:
+        if declared_bytes(scope["headers"]) > self.max_body_bytes:
             return await render(self._too_large())(scope, receive, send)
         deadline = asyncio.timeout(self.request_timeout_s)
         started = False
@@ -50,10 +51,3 @@ class Guards:
 
     def _too_large(self) -> ContentTooLarge:
         return ContentTooLarge(f"A body may have {self.max_body_bytes} bytes at most.", headers={"Connection": "close"})
-
-
-def _content_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value)  # the parser has refused anything but digits
-    return 0

@@ -9,12 +9,12 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from loadtests.bench.deployment import Deployment, backends, deployment
+from loadtests.bench.deployment import backends, deployment
 from loadtests.chaos.drill import Verdict, drill
 from loadtests.chaos.faults import FAULTS, Fault
 from loadtests.chaos.overload import KEEPS, ROUTES, Climb, climb
 from loadtests.chaos.report import print_climbs, print_lines, print_sieges, print_table, print_waves, write
-from loadtests.chaos.siege import CLIENTS, SETTINGS, Siege, besiege
+from loadtests.chaos.siege import CLIENTS, SETTINGS, besiege
 from loadtests.chaos.soak import soak
 from loadtests.chaos.stage import stage
 from loadtests.chaos.traffic import Traffic
@@ -67,14 +67,10 @@ def overload(console: Console) -> int:
 
 def siege(clients: int, console: Console) -> int:
     with backends() as servers, deployment("ours", servers, workers=1, **SETTINGS) as server:
-        sieges = uvloop.run(_besiege(server, clients))
+        (worker,) = server.workers()
+        sieges = uvloop.run(besiege(server.url, server.codes[0], worker, clients))
     print_sieges(sieges, clients, console)
     return int(any(each.broken for each in sieges))
-
-
-async def _besiege(server: Deployment, clients: int) -> list[Siege]:
-    (worker,) = server.workers()
-    return [siege async for siege in besiege(server.url, server.codes[0], worker, clients)]
 
 
 async def _soak(given: argparse.Namespace, console: Console) -> int:

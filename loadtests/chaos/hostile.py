@@ -14,7 +14,6 @@ HOLD_S = 4.0
 LATEST_S = 10.0
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
-CLOSE = b"Connection: close\r\n"
 POST = b"POST /links HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
 
@@ -64,7 +63,7 @@ async def _take_nothing(port: int) -> None:
 
 
 def _whole(body: bytes) -> bytes:
-    return POST + CLOSE + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 NAMES = b"{" + b",".join(b'"k%d":1' % number for number in range(90_000)) + b"}"

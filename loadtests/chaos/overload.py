@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from loadtests.prove.connection import Address, Connection, connect, get
+from loadtests.prove.connection import Address, Connection, ask_once, connect, get
 
 ROUTES = {
     "the CPU lane, 20 ms": ("/lab/cpu/in-lane?ms=20", 10.0),
@@ -173,13 +173,10 @@ class _Sender:
         """On a connection of its own each time, as those do who restart what does not answer them. No answer counts as
         `PATIENCE_S`.
         """
-        request = get(path, self.address.host, close=True)
         while (began := time.monotonic()) < until:
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
-                    connection = await connect(self.address)
-                    await connection.ask(request)
-                    connection.transport.abort()
+                    await ask_once(self.address, path)
             self.wave.health_s[path].append(time.monotonic() - began)
             await asyncio.sleep(HEALTH_PAUSE_S)
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import psutil
 
 from loadtests.chaos.hostile import ATTACKS, Attack
-from loadtests.prove.connection import Address, connect, get
+from loadtests.prove.connection import Address, ask_once
 from local.process import LocalError
 
 CLIENTS = 1000
@@ -38,18 +37,20 @@ class Siege:
         return self.peak_mb > PLANNED_MB or bool(self.unserved or self.endless)
 
 
-async def besiege(url: str, code: str, worker: psutil.Process, clients: int) -> AsyncIterator[Siege]:
+async def besiege(url: str, code: str, worker: psutil.Process, clients: int) -> list[Siege]:
+    address, sieges = Address.of(url), []
     for name, (_, attack) in ATTACKS.items():
         siege = Siege(name, _memory_mb(worker))
         around = [asyncio.create_task(_sample(siege, worker))]
-        around += [asyncio.create_task(_visit(siege, Address.of(url), path)) for path in ("/livez", f"/r/{code}")]
-        await asyncio.gather(*[_attack(siege, attack, Address.of(url).port) for _ in range(clients)])
+        around += [asyncio.create_task(_visit(siege, address, path)) for path in ("/livez", f"/r/{code}")]
+        await asyncio.gather(*[_attack(siege, attack, address.port) for _ in range(clients)])
         await asyncio.sleep(REST_S)
         for task in around:
             task.cancel()
         await asyncio.gather(*around, return_exceptions=True)
         siege.after_mb = _memory_mb(worker)
-        yield siege
+        sieges.append(siege)
+    return sieges
 
 
 async def _attack(siege: Siege, attack: Attack, port: int) -> None:
@@ -62,15 +63,12 @@ async def _attack(siege: Siege, attack: Attack, port: int) -> None:
 
 
 async def _visit(siege: Siege, address: Address, path: str) -> None:
-    request = get(path, address.host, close=True)
     waits_s = siege.waits_s[path] = []
     while True:
         began = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                connection = await connect(address)
-                answer = await connection.ask(request)
-                connection.transport.abort()
+                answer = await ask_once(address, path)
             siege.unserved += answer.status >= 400
         except (OSError, TimeoutError):
             siege.unserved += 1

@@ -78,6 +78,15 @@ async def connect(address: Address) -> Connection:
     return connection
 
 
+async def ask_once(address: Address, path: str) -> Answer:
+    """On a connection of its own."""
+    connection = await connect(address)
+    try:
+        return await connection.ask(get(path, address.host, close=True))
+    finally:
+        connection.transport.abort()
+
+
 async def connect_to_each(address: Address, users: int, workers: int) -> list[Connection]:
     """Connections in equal numbers to each of `workers`; whatever comes after 30 tries for each."""
     kept: dict[str, list[Connection]] = {}

@@ -14,7 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.serving.lifecycle import lifecycle
-from service.serving.received import hold, most_held
+from service.serving.received import declared_bytes, hold, most_held
 from service.serving.refusals import Header, Refused, as_answer, check_head, check_head_size, check_header_count
 from service.settings import Settings
 
@@ -32,7 +32,7 @@ CHUNK_OVERHEAD = 6
 
 MAX_PIECES, PIECE_BYTES = 1000, 32
 """Chunks that a body may have anyhow, and bytes that any further ones have on average: 200 bodies of 1 MiB in chunks of
-one byte, 2 µs each, held the loop for a minute.
+one byte held the loop for more than ten seconds.
 """
 
 SLICE_BYTES = 16_384
@@ -93,8 +93,8 @@ class Protocol(HttpToolsProtocol):
     """By the loop's clock. To set a timer anew for each request would take 1.9 µs."""
     _active: RequestResponseCycle | None = None
     """The request being answered; `cycle` is the one read last."""
-    _unbegun: Any = None
-    """The application, while the body of `_active` is on its way."""
+    _unbegun: tuple[RequestResponseCycle, Any] | None = None
+    """`_active` and its application, while the body is on its way."""
     _in_body = _deaf = _client_ended = False
     _chunk_bytes = _head_bytes = _body_bytes = 0
     _pieces_left = 0.0
@@ -218,8 +218,8 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = -self._chunk_bytes  # what follows in this read may belong to the next request
         self._disarm()
-        if self._unbegun is not None and self._active is not None:
-            self._take_up(self._active, self._unbegun)
+        if self._unbegun is not None:
+            self._take_up(*self._unbegun)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Its turn has come. It begins when all of it has: who never sends the rest takes no place from others."""
@@ -229,7 +229,7 @@ class Protocol(HttpToolsProtocol):
         if not cycle.more_body:
             self._take_up(cycle, app)
         else:
-            self._unbegun = app
+            self._unbegun = cycle, app
             if self._in_body:
                 self._begin_before_its_end()
 
@@ -244,12 +244,11 @@ class Protocol(HttpToolsProtocol):
         """Where the rest of the body is more than we take without being asked, or would be refused unheard; and have a client
         that waits for a word send it.
         """
-        cycle = self._active
-        if cycle is None or self._unbegun is None:
+        if self._unbegun is None:
             return
-        lengths = [int(value) for name, value in cycle.scope["headers"] if name == b"content-length"]
-        if self.flow.read_paused or sum(lengths) > self._settings.max_body_bytes:
-            self._take_up(cycle, self._unbegun)
+        cycle, app = self._unbegun
+        if self.flow.read_paused or declared_bytes(cycle.scope["headers"]) > self._settings.max_body_bytes:
+            self._take_up(cycle, app)
         elif cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,8 +1,9 @@
 """What all requests that a worker receives may take of its memory: a thousand bodies of 1 MB that never end are a gigabyte."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from service.serving.refusals import Refused
+from service.serving.refusals import Header, Refused
 from service.settings import Settings
 
 SMALL_BYTES = 4096
@@ -32,6 +33,14 @@ class Held:
 def most_held(settings: Settings) -> int:
     """A quarter of what is planned for a worker, and at any rate one body."""
     return max(settings.max_body_bytes, settings.worker_memory_mb * 2**20 // SHARE)
+
+
+def declared_bytes(headers: Iterable[Header]) -> int:
+    """Of the body, by its Content-Length; 0 without one."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)  # the parser has refused anything but digits
+    return 0
 
 
 def hold(scope: Any, count: int, most: int) -> None:
