@@ -3,6 +3,7 @@ round trip to the hot path finds it here, and decides whether it is worth it.
 """
 
 import asyncio
+import gc
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -43,12 +44,15 @@ class Costs:
         self.files: set[str] = set()
 
     def start(self) -> None:
+        gc.collect()
+        gc.disable()  # or the finalizers of what other tests have left would be counted, whenever it is found
         asyncio.get_running_loop().set_task_factory(self._count_task)
         sys.setprofile(self._count_call)
 
     def stop(self) -> None:
         sys.setprofile(None)
         asyncio.get_running_loop().set_task_factory(None)
+        gc.enable()
 
     def _count_task(self, loop: asyncio.AbstractEventLoop, job: Any, **options: Any) -> "asyncio.Task[Any]":
         self.tasks += 1
