@@ -33,6 +33,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM build AS code
 WORKDIR /app
 COPY deploy/ deploy/
+COPY brigade/ brigade/
 COPY service/ service/
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash . \
  && mkdir /state

@@ -15,13 +15,13 @@ locust: development ## Put load on it by hand: the service, and Locust's web UI 
 	@exec $(BIN)/python -m loadtests $(ARGS)
 
 prove: development ## Prove by measurement what this template claims; ARGS=--quick for a minute of it
-	@exec $(BIN)/python -m loadtests.prove $(ARGS)
+	@exec $(BIN)/python -m proof.prove $(ARGS)
 
 bench: development ## Measure ours beside a textbook service and the ceiling of the server; ARGS=--help says more
-	@exec $(BIN)/python -m loadtests.bench $(ARGS)
+	@exec $(BIN)/python -m proof.bench $(ARGS)
 
 chaos: development ## Break a serving service in 27 ways and count what is lost; ARGS=--quick for a minute of it
-	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
+	@exec $(BIN)/python -m proof.chaos $(ARGS)
 
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one
 	@$(BIN)/python -m pytest -n2 $(ARGS)

@@ -15,11 +15,13 @@ ROOT = Path(__file__).parents[1]
 sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path) != ROOT and Path(path).name != "gunicorn")]
 
 # A reload reads this file again, and must not find the code of before it. What stays is the memory shared with workers.
-for name in [name for name in sys.modules if name.split(".")[0] == "service" and name != "service.serving.lifecycle"]:
+for name in [
+    name for name in sys.modules if name.split(".")[0] in {"brigade", "service"} and name != "brigade.server.lifecycle"
+]:
     del sys.modules[name]
 
-from service.settings import ConfigurationError, load_settings  # noqa: E402
-from service.sizing import make_plan, read_limits  # noqa: E402
+from brigade.settings import ConfigurationError, load_settings  # noqa: E402
+from brigade.sizing import make_plan, read_limits  # noqa: E402
 
 try:
     settings = load_settings()
@@ -46,7 +48,7 @@ for name in (
 gc.freeze()
 
 wsgi_app = "service.main:create_app()"
-worker_class = "service.worker.Worker"
+worker_class = "brigade.server.worker.Worker"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = [f"{host}:{port}" for port in (settings.port, settings.ops_port) if port]
 reuse_port = settings.reuse_port
@@ -56,7 +58,7 @@ graceful_timeout = math.ceil(plan.graceful_timeout_s)
 keepalive = math.ceil(plan.keepalive_s)
 forwarded_allow_ips = settings.forwarded_allow_ips
 loglevel = settings.log_level
-logger_class = "service.logs.GunicornLogger"
+logger_class = "brigade.telemetry.logs.GunicornLogger"
 
 # Heartbeats are file times: on a disk that stalls, healthy workers would be killed.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108

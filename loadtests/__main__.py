@@ -8,10 +8,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.prove.client import is_ready
-from loadtests.prove.own_service import ROOT
 from local.process import LocalError, check_port, spawn, terminate
 from local.variables import address
+from proof.prove.client import is_ready
+from proof.prove.own_service import ROOT
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 300.0

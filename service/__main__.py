@@ -1,7 +1,7 @@
-"""`python -m service`: see `service.cli`."""
+"""`python -m service`: see `brigade.cli`."""
 
 import sys
 
-from service.cli import main
+from brigade.cli import main
 
 sys.exit(main())

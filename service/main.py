@@ -11,21 +11,20 @@ from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import __version__, docs_page, errors, logs, ops, tracing
-from service.allowance import Allowance
-from service.guards import Guards
-from service.hot import HotPaths
-from service.metrics import WorkerStats
-from service.observe import Observe, is_by_machine
-from service.resources import open_resources
-from service.settings import Settings, load_settings
-from service.shortcuts import Shortcuts
-from service.sizing import make_plan, read_limits
+from brigade import __version__, errors, lab, ops
+from brigade.resources import open_resources
+from brigade.settings import Settings, load_settings
+from brigade.sizing import make_plan, read_limits
+from brigade.telemetry import logs, tracing
+from brigade.telemetry.metrics import WorkerStats
+from brigade.web import docs_page
+from brigade.web.guards import Guards
+from brigade.web.hot import HotPaths
+from brigade.web.observe import Observe, is_by_machine
+from brigade.web.rate_limit import Allowance
+from brigade.web.shortcuts import Shortcuts
 
-FEATURES: tuple[str, ...] = (
-    "links",
-    "lab",
-)
+FEATURES: tuple[str, ...] = ("links",)
 
 
 class Service(FastAPI):
@@ -77,6 +76,7 @@ def create_app(settings: Settings | None = None) -> Service:
     settings = settings or load_settings()
     logs.configure(settings)
     routers: list[APIRouter] = [import_module(f"service.features.{name}").router for name in FEATURES]
+    routers.append(lab.router)
     service = Service(settings, [ops.router, *routers])
     # FastAPI tries one after the other: before the features, what machines ask would cost each read a tenth. Its lifespan
     # stays the first to begin and the last to end.

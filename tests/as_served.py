@@ -1,4 +1,4 @@
-"""The application inside this process, asked as `service.serving.protocol` asks it: by a shortcut, where it has one."""
+"""The application inside this process, asked as `brigade.server.protocol` asks it: by a shortcut, where it has one."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.hot import deliver
+from brigade.web.hot import deliver
 from service.main import Service
 
 

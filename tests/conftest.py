@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from brigade.settings import Settings
+from brigade.telemetry import metrics
 from local.process import free_port, spawn
 from local.servers import Postgres, Valkey
-from service import metrics
 from service.main import FEATURES
-from service.settings import Settings
 from tests.running import RunningService
 
 ROOT = Path(__file__).parent.parent

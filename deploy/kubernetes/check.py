@@ -15,8 +15,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from service.settings import ConfigurationError, Settings, load_settings
-from service.sizing import GENERATIONS, MIB, Limits, Plan, make_plan
+from brigade.settings import ConfigurationError, Settings, load_settings
+from brigade.sizing import GENERATIONS, MIB, Limits, Plan, make_plan
 
 MASTER_MB = 64
 """Of Gunicorn's master, which holds the packages that its workers share."""

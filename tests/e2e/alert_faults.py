@@ -18,8 +18,8 @@ import pytest
 
 from local.process import free_port, terminate
 from local.servers import Postgres, Valkey
+from tests.brigade.ops.test_ops import eventually
 from tests.conftest import StartService
-from tests.ops.test_ops import eventually
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HEALTHY_S, FAULT_S = 20, 60

@@ -14,8 +14,8 @@ from playwright.sync_api import expect
 
 from local.process import free_port
 from tests.browser import open_browser
-from tests.loadtests.conftest import SHOTS
-from tests.local.clone import Clone, LocalRun, users
+from tests.e2e.local.clone import Clone, LocalRun, users
+from tests.proof.conftest import SHOTS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartService
-from tests.loadtests.conftest import ROOT, SCENARIOS
+from tests.proof.conftest import ROOT, SCENARIOS
 
 QUICKLY = ["--headless", "--users", "8", "--spawn-rate", "50", "--run-time", "3", "--stop-timeout", "5"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.loadtests.conftest import SCENARIOS, SHOTS, LocustUi, PretendedService
+from tests.proof.conftest import SCENARIOS, SHOTS, LocustUi, PretendedService
 
 StartLocust = Callable[..., LocustUi]
 ALL = "All 2 workers"

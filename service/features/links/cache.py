@@ -13,10 +13,10 @@ from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
-from service.cache import Cache
+from brigade.stores.cache import Cache
+from brigade.stores.redis_client import AnyRedis, Ask, one_connection
 from service.features.links.store import Link
 from service.features.links.urls import to_location
-from service.redis_client import AnyRedis, Ask, one_connection
 
 TARGET_TTL_S = 300
 """Bounds how long a Redis that lost a tombstone in a crash, or in a fail-over, can serve a deleted link."""

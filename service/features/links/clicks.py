@@ -11,11 +11,11 @@ from types import TracebackType
 
 import structlog
 
-from service.errors import Unavailable
+from brigade.errors import Unavailable
+from brigade.resources import Resources
+from brigade.tasks import end
 from service.features.links import cache, store
 from service.features.links.journal import Batch, Journal, Orphan, take_orphan
-from service.resources import Resources
-from service.tasks import end
 
 SEND_EVERY_S = 0.1
 MOVE_EVERY_S = 0.5

@@ -1,6 +1,6 @@
 """What can be wrong with a link."""
 
-from service.errors import Problem
+from brigade.errors import Problem
 
 
 class LinkNotFound(Problem):

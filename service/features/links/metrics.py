@@ -1,7 +1,7 @@
 """What the feature counts: how often Redis knows a code, how many codes share a round trip, clicks on their way."""
 
+from brigade.telemetry.metrics import Count, Tally, counter, gauge, histogram, told_each_second
 from service.features.links.clicks import Clicks
-from service.metrics import Count, Tally, counter, gauge, histogram, told_each_second
 
 _lookups = counter("links_cache_lookups", "Codes looked up in Redis.", ["result"])
 hits = Count(_lookups.labels("hit"))

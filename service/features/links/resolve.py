@@ -6,17 +6,17 @@ import re
 import time
 from functools import partial
 
-from service.cache import Cache
-from service.coalesce import Coalescer
-from service.database import Pool, Replica, in_time
-from service.errors import CacheUnavailable, Unavailable
+from brigade.errors import CacheUnavailable, Unavailable
+from brigade.stores.cache import Cache
+from brigade.stores.coalesce import Coalescer
+from brigade.stores.database import Pool, Replica, in_time
+from brigade.telemetry.tracing import note
+from brigade.web.hot import Attempt
 from service.features.links import metrics
 from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import Link, read_links, read_replica
-from service.hot import Attempt
-from service.tracing import note
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
 

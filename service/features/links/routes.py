@@ -9,8 +9,8 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from service.deps import Cache, Lane, Pg, limit_address, require_key, resources_of
-from service.errors import (
+from brigade.deps import Cache, Lane, Pg, limit_address, require_key, resources_of
+from brigade.errors import (
     CacheUnavailable,
     ContentTooLarge,
     DatabaseUnavailable,
@@ -21,6 +21,7 @@ from service.errors import (
     Unauthorized,
     documented,
 )
+from brigade.web.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
 from service.features.links import qr, store
 from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
@@ -28,7 +29,6 @@ from service.features.links.lifespan import State, lifespan
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
 from service.features.links.urls import leads_under
-from service.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
 
 MAX_ID = 2**63 - 1
 FOR_EVER = "public, max-age=31536000, immutable"

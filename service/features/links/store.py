@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from service.database import ANSWER_WITHIN_S, Pool, Replica, acquire, read
+from brigade.stores.database import ANSWER_WITHIN_S, Pool, Replica, acquire, read
 from service.features.links.errors import CodeTaken
 
 ALPHABET = string.ascii_letters + string.digits

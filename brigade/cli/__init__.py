@@ -1,0 +1,56 @@
+"""The command line: run, sizing, migrate, rehearse, doctor. It prepares and inspects; it never serves a request.
+
+A command's module is imported when it is asked for, so that `--help` does not wait for libraries.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "run": "check everything, print the plan, serve",
+    "sizing": "print the plan: workers, pools and timeouts, where each came from and why",
+    "migrate": "bring the database's schema up to date; safe to run many times at once",
+    "rehearse": "start and end the application once, without serving: what a reload does first",
+    "doctor": "check settings, machine and servers, and say how to mend what is wrong",
+}
+OPTIONS = {
+    "sizing": ("--json", "print JSON instead of a table"),
+    "migrate": ("--check", "only say what is pending, and exit 1 if anything is"),
+    "doctor": ("--json", "print JSON instead of text"),
+}
+
+
+class CommandError(Exception):
+    """A reason not to go on, in one sentence for the person at the terminal: no traceback, exit status 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m service", description="Run and look after the service.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, does in COMMANDS.items():
+        command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        if name in OPTIONS:
+            flag, meaning = OPTIONS[name]
+            command.add_argument(flag, action="store_true", help=meaning)
+    chosen = vars(parser.parse_args(arguments))
+    return _start(chosen.pop("command"), chosen)
+
+
+def _start(command: str, options: dict[str, bool]) -> int:
+    from brigade.settings import ConfigurationError  # noqa: PLC0415 - it takes 0.3 s, and --help need not wait
+
+    try:
+        status: int = import_module(f"brigade.cli.{command}").main(**options)
+        sys.stdout.flush()
+    except (ConfigurationError, CommandError) as reason:
+        print(f"service: {reason}", file=sys.stderr)
+        return 2 if isinstance(reason, ConfigurationError) else 1
+    except BrokenPipeError:  # the reader, a `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status

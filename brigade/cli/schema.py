@@ -1,0 +1,54 @@
+"""Which migrations there are, and which of them a database lacks. Applies nothing.
+
+A feature's migrations are one Alembic branch: `features/<name>/migrations/`, with <name> as branch label and revision
+ids that start with `<name>_`. So a database tells a feature that is gone from one that it knows more of than this code.
+"""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from alembic.script import Script, ScriptDirectory
+
+from brigade.cli import CommandError
+from brigade.cli.servers import Connection
+
+FEATURES = Path(__file__).parents[2] / "service" / "features"
+
+
+def read_scripts(features: Path = FEATURES) -> ScriptDirectory:
+    """Every feature's revisions.
+
+    Raises:
+        CommandError: a revision does not say whose it is.
+    """
+    folders = sorted(features.glob("*/migrations"))
+    scripts = ScriptDirectory(str(features), version_locations=[str(folder) for folder in folders])
+    for script in scripts.walk_revisions():
+        name = Path(script.path).parent.parent.name
+        if script.branch_labels != {name} or not script.revision.startswith(f"{name}_"):
+            raise CommandError(
+                f"{script.path}: its branch must have the label {name!r}, and its revision must start with '{name}_'."
+            )
+    return scripts
+
+
+def pending(scripts: ScriptDirectory, heads: Collection[str]) -> list[Script]:
+    """What is to be applied, in order, to a database at `heads`.
+
+    A head that no file has is left alone. Either its feature was deleted, or the database is ahead of this code, as
+    after a rollback of the service: then nothing of that branch is pending.
+    """
+    known = {script.revision for script in scripts.walk_revisions()}
+    unknown = [head for head in heads if head not in known]
+    wanted = scripts.iterate_revisions("heads", tuple(head for head in heads if head in known), implicit_base=True)
+    return [script for script in reversed(list(wanted)) if not _is_ahead(script.branch_labels, unknown)]
+
+
+def _is_ahead(labels: Iterable[str], unknown: Iterable[str]) -> bool:
+    return any(head.startswith(f"{label}_") for label in labels for head in unknown)
+
+
+async def read_heads(connection: Connection) -> list[str]:
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return []
+    return [row["version_num"] for row in await connection.fetch("SELECT version_num FROM alembic_version")]

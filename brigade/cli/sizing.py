@@ -1,0 +1,36 @@
+"""`python -m service sizing`: the plan that `run` would make, without starting anything."""
+
+import asyncio
+from json import dumps
+
+from brigade import sizing
+from brigade.cli import CommandError
+from brigade.cli.servers import PostgresFacts, ask_postgres, session
+from brigade.settings import Settings, load_settings
+
+
+def main(*, json: bool) -> int:
+    settings = load_settings()
+    plan = make_plan(settings, asyncio.run(_ask(settings)))
+    print(dumps(plan.as_json(), indent=2) if json else sizing.as_table(plan))
+    return 0
+
+
+def make_plan(settings: Settings, facts: PostgresFacts | None) -> sizing.Plan:
+    limits = sizing.read_limits()
+    if facts is None:
+        return sizing.make_plan(settings, limits)
+    return sizing.make_plan(
+        settings, limits, max_connections=facts.max_connections, reserved=facts.reserved, pooled=facts.pooled
+    )
+
+
+async def _ask(settings: Settings) -> PostgresFacts | None:
+    """What the server allows, if it answers at once. The plan says which it went by."""
+    if settings.database_url is None:
+        return None
+    try:
+        async with session(settings, name="service.sizing", patience_s=0) as connection:
+            return await ask_postgres(connection)
+    except CommandError:
+        return None

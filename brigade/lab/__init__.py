@@ -1,0 +1,36 @@
+"""The event-loop laboratory: pairs of routes that differ in one thing, and a page that shows what each does to a worker.
+
+A way to hurt a server, so everything in it is bounded, and it is off unless `LAB_ENABLED` is on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from brigade.deps import on_ops_side, resources_of
+from brigade.lab import live, routes, work
+from brigade.lab.cache import LabCache
+from brigade.lab.deps import Lab
+from brigade.lab.feed import Feed
+from brigade.tasks import end
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    resources = resources_of(app)
+    if not resources.settings.lab_enabled:
+        yield {"lab": None}
+        return
+    pace = await asyncio.to_thread(work.calibrate, resources.settings.state_dir / "lab" / "iterations_per_ms")
+    async with aclosing(LabCache(resources)) as cache:
+        feed = asyncio.create_task(Feed(resources, cache).run(), name="lab-feed")
+        yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
+        await end(feed)
+
+
+router = APIRouter(tags=["lab"], lifespan=_lifespan, dependencies=[Depends(on_ops_side)])
+router.include_router(live.router)
+router.include_router(routes.router)

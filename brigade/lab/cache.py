@@ -1,0 +1,74 @@
+"""What the lab keeps in Redis: something to wait for, and what the workers do while somebody watches."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import uuid4
+
+from brigade.errors import CacheUnavailable
+from brigade.resources import CONNECT_TIMEOUT_S, Resources
+from brigade.stores.cache import CACHE_FAILURES
+from brigade.stores.redis_client import open_redis, run_all
+
+EVENTS, WATCHED = "{lab}:events", "{lab}:watched"
+KEPT_EVENTS, KEPT_MS = 2000, 10_000
+"""A browser that reconnects within seconds misses nothing, and nothing is left when nobody looks."""
+WATCHED_MS = 3000
+EVENTS_A_READ = 200
+WAITERS = 64
+"""Connections of one worker for waiting, apart from the eight that the service's own calls share."""
+
+
+class LabCache:
+    def __init__(self, resources: Resources) -> None:
+        self.cache = resources.cache
+        assert resources.settings.redis_url is not None
+        url = resources.settings.redis_url.get_secret_value()
+        self._waiters: Any = open_redis(url, connections=WAITERS, timeout_s=CONNECT_TIMEOUT_S)
+
+    async def aclose(self) -> None:
+        await self._waiters.aclose()
+
+    async def wait(self, ms: int) -> None:
+        """For a value that comes after `ms`. The server's own timeouts would do, were they not to the tenth of a second.
+
+        Raises:
+            CacheUnavailable: Redis did not answer, or all connections for waiting are taken.
+        """
+        key = f"{{lab}}:wait:{uuid4().hex}"
+        try:
+            async with asyncio.timeout(ms / 1000 + CONNECT_TIMEOUT_S * 2):
+                await asyncio.gather(self._waiters.blpop([key], timeout=ms / 1000 + 1), self._give_later(key, ms))
+        except CACHE_FAILURES as error:
+            raise CacheUnavailable("Redis does not answer, or too many wait for it.") from error
+
+    async def _give_later(self, key: str, ms: int) -> None:
+        await asyncio.sleep(ms / 1000)
+        await self.cache.run(lambda client: run_all(client, [("RPUSH", key, "1"), ("PEXPIRE", key, KEPT_MS)]))
+
+    async def is_watched(self) -> bool:
+        return bool(await self.cache.run(lambda client: client.exists(WATCHED)))
+
+    async def publish(self, event: str) -> bool:
+        """Whether anybody still watches."""
+        commands = [
+            ("XADD", EVENTS, "MAXLEN", "~", KEPT_EVENTS, "*", "event", event),
+            ("PEXPIRE", EVENTS, KEPT_MS),
+            ("EXISTS", WATCHED),
+        ]
+        *_, watched = await self.cache.run(lambda client: run_all(client, commands))
+        return bool(watched)
+
+    async def watch(self, after: str) -> list[tuple[str, str]]:
+        """Tell the workers that somebody watches; what they did since the event `after`, as ids and events."""
+        commands = [
+            ("SET", WATCHED, "1", "PX", WATCHED_MS),
+            ("XRANGE", EVENTS, f"({after}", "+", "COUNT", EVENTS_A_READ),
+        ]
+        _, entries = await self.cache.run(lambda client: run_all(client, commands))
+        return [(identifier.decode(), fields[b"event"].decode()) for identifier, fields in entries]
+
+
+def recently(s: float) -> str:
+    """The id of an event of `s` seconds ago."""
+    return f"{int((time.time() - s) * 1000)}-0"

@@ -1,0 +1,84 @@
+"""Four kinds of I/O that each really take as long as they are told, on the other side of a real connection or file."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+import anyio.to_thread
+from starlette.requests import Request
+
+from brigade.errors import Unavailable
+from brigade.lab.deps import Task, took_ms
+from brigade.stores.database import acquire
+
+ANSWER_MARGIN_S = 2.0
+
+
+class HttpUnavailable(Unavailable):
+    type, title = "urn:problem:http-unavailable", "The service did not answer itself"
+
+
+async def wait_for_database(task: Task, _: Request) -> None:
+    async with acquire(task.lab.resources.pg) as connection:
+        await connection.execute("SELECT pg_sleep($1)", task.ms / 1000)
+
+
+async def wait_for_cache(task: Task, _: Request) -> None:
+    await task.lab.cache.wait(task.ms)
+
+
+async def wait_for_http(task: Task, request: Request) -> None:
+    """From this service, over the address that this request came in by: it exists wherever the service runs."""
+    host, port = request.scope["server"]
+    head = f"GET /lab/sleep/awaited?ms={task.ms} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(task.ms / 1000 + ANSWER_MARGIN_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(head.encode())
+            answer = await reader.read()
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        raise HttpUnavailable(f"No answer from {host}:{port}.") from error
+    if b" 200 " not in answer[:16]:
+        raise HttpUnavailable(f"{host}:{port} answered {answer[9:12].decode()}.")
+
+
+async def wait_for_file(task: Task, _: Request) -> None:
+    await anyio.to_thread.run_sync(_read_late_file, task.ms / 1000, asyncio.get_running_loop())
+
+
+def _read_late_file(late_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    """A file whose content comes late, as from a slow disk: a pipe. Opened and closed by the thread that reads it, as
+    closing it anywhere else would wait for the read, and on the loop for ever.
+    """
+    reader, writer = os.pipe()
+    loop.call_soon_threadsafe(loop.call_later, late_s, os.close, writer)
+    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.read()
+
+
+Kind = Literal["db", "cache", "http", "file"]
+WAITS: dict[Kind, Callable[[Task, Request], Coroutine[Any, Any, None]]] = {
+    "db": wait_for_database,
+    "cache": wait_for_cache,
+    "http": wait_for_http,
+    "file": wait_for_file,
+}
+
+
+async def wait_together(task: Task, request: Request) -> dict[Kind, float]:
+    """All of `WAITS` at once; what each took, in milliseconds. When one fails, the others are cancelled."""
+    took: dict[Kind, float] = {}
+
+    async def time_one(kind: Kind) -> None:
+        await WAITS[kind](task, request)
+        took[kind] = took_ms(task.started_s)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for kind in WAITS:
+                group.create_task(time_one(kind))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return took

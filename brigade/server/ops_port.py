@@ -1,0 +1,59 @@
+"""A port for operators. A thread answers `/metrics` there, also while the event loop is blocked, and hands any other
+connection to the loop. It knows nothing of the application.
+"""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from brigade.telemetry.scrape import CONTENT_TYPE_LATEST, scrape
+
+LOOK_EVERY_S = 0.5
+PATIENCE_S = 1.0
+"""For a client to send its first bytes; one that is slower gets the loop, which has deadlines of its own. And for the rest."""
+
+ANSWER = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
+
+
+class OpsPort:
+    def __init__(self, hand_over: Callable[[socket.socket], None]) -> None:
+        """`hand_over` is called in the thread, with a connection of which nothing has been read."""
+        self.listeners: Sequence[socket.socket] = ()
+        self._hand_over = hand_over
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="ops-port", daemon=True)
+
+    def start(self) -> None:
+        if self.listeners:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _serve(self) -> None:
+        while not self._stopped.is_set():
+            for listener in select.select(self.listeners, [], [], LOOK_EVERY_S)[0]:
+                with contextlib.suppress(OSError):  # another worker had it first, or the client has gone
+                    self._take(listener.accept()[0])
+
+    def _take(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE_S)
+        head = b""
+        with contextlib.suppress(TimeoutError):
+            head = connection.recv(16, socket.MSG_PEEK)
+        if not head.startswith((b"GET /metrics ", b"GET /metrics?")):
+            connection.setblocking(False)
+            self._hand_over(connection)
+            return
+        with connection:
+            deadline_s = time.monotonic() + PATIENCE_S
+            while not head.endswith(b"\r\n\r\n"):
+                more = connection.recv(65536)
+                if not more or time.monotonic() > deadline_s:
+                    return
+                head = head[-3:] + more
+            body = scrape()
+            connection.sendall(ANSWER.format(CONTENT_TYPE_LATEST, len(body)).encode() + body)

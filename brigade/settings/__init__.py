@@ -1,0 +1,246 @@
+"""Every environment variable the service reads: its type, its default and one sentence.
+
+Nothing else reads the environment. `.env.example` and the table in the README list the same names; a test compares them.
+"""
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AnyHttpUrl,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from brigade.settings.callers import ApiKey, Rate
+from brigade.settings.store_urls import read_postgres_url, read_redis_url
+
+DRAIN_MARGIN_S = 2.0
+"""A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
+
+
+class ConfigurationError(Exception):
+    """A setting that cannot be used. The message is one sentence and names the variable to change."""
+
+
+class Settings(BaseSettings):
+    """The field names, in capitals, are the variables. `NAME_FILE` names a file that holds the value of `NAME`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to listen on."""
+    web_concurrency: PositiveInt | None = None
+    """Worker processes; if not set, sized to the CPUs, the memory and the connection budget."""
+    replicas: PositiveInt = 1
+    """How many copies of this service share the Postgres server."""
+    reuse_port: bool = False
+    """Give each worker a listening socket of its own (SO_REUSEPORT)."""
+    ops_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Another port, for operators: everything of PORT, and /metrics even while every event loop is blocked."""
+    ops_public: bool = True
+    """Serve /metrics, /workers and /lab on PORT too; off, they are on OPS_PORT alone."""
+
+    database_url: SecretStr | None = None
+    """Postgres, as postgresql://user:password@host:port/database; or host:port,host:port and ?target_session_attrs=read-write."""
+    database_pooled: bool = False
+    """DATABASE_URL leads to a pooler that keeps no prepared statements: use none, and set nothing in a session."""
+    database_read_url: SecretStr | None = None
+    """A streaming replica of DATABASE_URL, for links that Redis does not know; what it lacks is asked of DATABASE_URL."""
+    migration_database_url: SecretStr | None = None
+    """Where migrations go instead of DATABASE_URL: past a pooler, or as another role."""
+    redis_url: SecretStr | None = None
+    """Redis or Valkey, as redis://host:port/0, redis+cluster://host:port,host:port or redis+sentinel://host:port,host:port/service."""
+    db_connection_budget: PositiveInt | None = None
+    """Postgres connections of all workers of all replicas; if not set, the server's max_connections less a reserve."""
+
+    cpu_lane_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """CPU jobs that one worker runs at the same time."""
+    cpu_lane_queue: NonNegativeInt = 16
+    """CPU jobs that may wait in one worker; one more is answered 503."""
+    cpu_lane_processes: bool = False
+    """Run the CPU lane in processes instead of threads."""
+    worker_memory_mb: Annotated[int, Field(ge=32)] = 160
+    """Memory planned for one worker, in MiB; requests that it receives may have a quarter."""
+
+    max_in_flight: PositiveInt = 1000
+    """Requests that one worker works on at the same time; one more is answered 503, but for /livez and the like."""
+    request_timeout_s: PositiveFloat = 15.0
+    """Seconds a request may take before it is answered 503."""
+    graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds a stopping worker may take before it is killed."""
+    stop_delay_s: NonNegativeFloat = 0.0
+    """Seconds a stopping service still takes connections while /readyz says 503: for a proxy to look elsewhere."""
+    worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds an event loop may be blocked before its worker is replaced."""
+    keepalive_s: NonNegativeFloat = 75.0
+    """Seconds an idle connection is kept; more than the proxy in front keeps it."""
+    header_timeout_s: PositiveFloat = 10.0
+    """Seconds a client may take to send the head of a request."""
+    body_timeout_s: PositiveFloat = 30.0
+    """Seconds a client may take to send a body."""
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
+    """Largest head of a request, in bytes."""
+    max_body_bytes: NonNegativeInt = 1_048_576
+    """Largest body of a request, in bytes."""
+
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
+    """Keys that may write and list, with commas between: key, id:key or id:sha256:<hex>; empty lets everybody."""
+    require_secrets: bool = False
+    """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
+    rate_limit: Annotated[Rate | None, NoDecode] = None
+    """Requests of one key, or of one address without a key, that write, list, read or draw, as in 300/minute; not set, no limit."""
+    public_url: AnyHttpUrl | None = None
+    """Base of the short links, where it is not the request's own."""
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Proxies, as addresses or networks, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+
+    lab_enabled: bool = False
+    """Serve the event-loop laboratory under /lab: a way to hurt a server."""
+    expose_worker: bool = False
+    """Name the worker that answered in X-Worker."""
+    loop_blocked_ms: Annotated[int, Field(ge=10)] = 100
+    """Milliseconds without a turn of the event loop that count as blocked."""
+    state_dir: Path = Path(".local/state")
+    """Folder for what outlives a worker, such as what it has counted and not yet handed on."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
+    log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or text for people."""
+    access_log_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of requests that is logged; those answered 5xx, or made with a key, always are."""
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """Seconds a stopping worker waits for its requests before it cancels them."""
+        return max(0.5, self.graceful_timeout_s - DRAIN_MARGIN_S)
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        keys = tuple(ApiKey(entry.strip()) for entry in value.split(",") if entry.strip())
+        if not keys:  # `$FIRST,$SECOND` of a shell that knows neither: as "not set", it would let everybody write
+            raise ValueError("holds no key: leave it out altogether to let everybody write")
+        return keys
+
+    @field_validator("rate_limit", mode="before")
+    @classmethod
+    def _parse_rate(cls, value: Any) -> Any:
+        return Rate.parse(value) if isinstance(value, str) else value
+
+    @field_validator("database_url", "database_read_url", "migration_database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_postgres_url(value.get_secret_value())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        read_redis_url(value.get_secret_value())
+        # The client knows the protocol by one name only.
+        return SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in value.split(",") if value != "*" else ():
+            if part.strip():
+                ipaddress.ip_network(part.strip())  # strict, as uvicorn is, which would believe nobody instead
+        return value
+
+    @model_validator(mode="after")
+    def _timeouts_in_order(self) -> "Settings":
+        if self.request_timeout_s >= self.drain_timeout_s:
+            raise ValueError(
+                f"REQUEST_TIMEOUT_S ({self.request_timeout_s:g}) must be at least {DRAIN_MARGIN_S:g} s less than "
+                f"GRACEFUL_TIMEOUT_S ({self.graceful_timeout_s:g}), so that a stopping worker can finish its requests"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ops_are_somewhere(self) -> "Settings":
+        if self.ops_port == self.port:
+            raise ValueError(f"OPS_PORT and PORT are both {self.port}: give OPS_PORT another")
+        if self.ops_port is None and not self.ops_public:
+            raise ValueError(
+                "OPS_PUBLIC is off and OPS_PORT is not set: nobody could ask for /metrics, so set OPS_PORT"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _secrets_are_secret(self) -> "Settings":
+        if not self.require_secrets:
+            return self
+        if not self.api_keys:
+            raise ValueError("API_KEYS is not set and REQUIRE_SECRETS is on: give it keys, or everybody may write")
+        optional = [name for name in ("database_read_url", "migration_database_url") if getattr(self, name)]
+        for name in ("database_url", "redis_url", *optional):
+            url: SecretStr | None = getattr(self, name)
+            parts = urlsplit(url.get_secret_value() if url else "")
+            if not parts.password or parts.password == parts.username:
+                raise ValueError(f"{name.upper()} has no password, or one that anybody guesses: REQUIRE_SECRETS is on")
+        return self
+
+
+def _from_files() -> dict[str, Any]:
+    """Of each `NAME` that is not set, what the file says that `NAME_FILE` names: so Compose and Swarm hand over secrets."""
+    values = {}
+    for name in Settings.model_fields:
+        variable = f"{name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            continue
+        try:
+            value = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{variable} names a file that cannot be read: {error}.") from None
+        if not value:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
+            raise ConfigurationError(f"{variable} names an empty file: {path}.")
+        if not os.environ.get(name.upper()):
+            values[name] = value
+    return values
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: a variable cannot be used; the message names it.
+    """
+    try:
+        return Settings(**_from_files())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        variable = "_".join(str(part) for part in first["loc"][:1]).upper()
+        secret = variable == "API_KEYS" or variable.endswith(("DATABASE_URL", "READ_URL", "REDIS_URL"))
+        shown = "" if secret or not variable or repr(first["input"]) in message else f", not {first['input']!r}"
+        raise ConfigurationError(f"{variable}: {message}{shown}." if variable else f"{message}.") from None

@@ -1,0 +1,87 @@
+"""A client for whatever `REDIS_URL` names. It connects when it is first asked."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from brigade.settings.store_urls import read_redis_url
+
+AnyRedis = Redis | RedisCluster
+Ask = Callable[..., Awaitable[Any]]
+
+CLUSTER_CONNECTIONS = 16
+"""As many times the connections of a single server: a cluster's client does not wait for one to come free."""
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """To whichever server the Sentinels call the primary, asked again for each new connection."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) -> AnyRedis:
+    """A client that has not connected yet. Whoever waits for it longer than `timeout_s` gets an error."""
+    place = read_redis_url(url)
+    # One more try for a connection that was closed while idle; a slow answer is not asked for again.
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    options = {"socket_connect_timeout": timeout_s, "retry": retry, **place.options, **options}
+    if place.kind == "cluster":
+        nodes = [ClusterNode(*node) for node in place.nodes]
+        return RedisCluster(startup_nodes=nodes, max_connections=connections * CLUSTER_CONNECTIONS, **options)
+    options |= {"max_connections": connections, "timeout": timeout_s}
+    if place.kind == "server":
+        return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+    asking = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "password": place.sentinel_password,
+        "retry": Retry(NoBackoff(), 0),  # by default it would ask one that is away for seconds
+    }
+    sentinel = Sentinel(place.nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    return Redis.from_pool(_SentinelPool(place.service, sentinel, **options))  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def one_connection(client: AnyRedis, key: str) -> AsyncIterator[Ask]:
+    """Commands over the same connection, to the server that has `key`; answers as that server gives them."""
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        node = client.get_node_from_key(key)
+        assert node
+        connection = node.acquire_connection()
+        try:
+            yield partial(_ask, connection)
+        finally:
+            node.release(connection)
+    else:
+        connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            yield partial(_ask, connection)
+        finally:
+            await client.connection_pool.release(connection)
+
+
+async def _ask(connection: Any, *command: Any) -> Any:
+    await connection.send_command(*command)
+    return await connection.read_response()
+
+
+async def run_all(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """In one round trip to each server that has to do with them."""
+    if len(commands) == 1:
+        return [await redis.execute_command(*commands[0])]
+    async with redis.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        answers: list[Any] = await pipe.execute()
+        return answers

@@ -1,0 +1,77 @@
+"""How late the event loop turns: a histogram for always, percentiles of the last ten seconds, and a watchdog beside it.
+
+Always on and hardly felt. It looks at the loop from outside and touches no request.
+"""
+
+import asyncio
+import gc
+import sys
+import time
+from bisect import bisect_left
+from collections import deque
+
+from brigade.telemetry.loop_watch.causes import Turn
+from brigade.telemetry.loop_watch.watchdog import Watchdog
+
+INTERVAL_S = 0.04
+"""A block that begins between two turns seems shorter by up to this."""
+WINDOW_S = 10.0
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class LoopWatch:
+    """Asks the loop for a turn every `INTERVAL_S` and notes how much later than due it came."""
+
+    def __init__(self, *, blocked_ms: int, killed_after_s: float = 30.0) -> None:
+        self.blocked_s = blocked_ms / 1000
+        self.interval_s = min(INTERVAL_S, self.blocked_s / 2)
+        self.lags_ms: deque[float] = deque(maxlen=round(WINDOW_S / self.interval_s))
+        self.lag_sum_s = 0.0
+        self.lag_buckets = [0] * (len(BUCKETS_S) + 1)
+        """Turns as late as each of `BUCKETS_S` and no less than the one before it; the last is for all later ones."""
+        self.gc_s = 0.0
+        self.watchdog = Watchdog(blocked_s=self.blocked_s, killed_after_s=killed_after_s, gc_s=lambda: self.gc_s)
+
+    async def __aenter__(self) -> "LoopWatch":
+        self._loop = asyncio.get_running_loop()
+        self._gc_began = 0.0
+        gc.callbacks.append(self._on_gc)
+        self._timer: asyncio.Handle = self._loop.call_soon(self._begin)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
+        gc.callbacks.remove(self._on_gc)
+        self.watchdog.stop()
+
+    def _begin(self) -> None:
+        caller = sys._getframe().f_back
+        self.watchdog.start(loop_code=caller and caller.f_code)
+        self.watchdog.due_s = time.perf_counter() + self.interval_s  # uvloop's own clock counts whole milliseconds
+        self._timer = self._loop.call_later(self.interval_s, self._turn)
+
+    def _turn(self) -> None:
+        now_s = time.perf_counter()
+        due_s = self.watchdog.due_s
+        late_s = max(0.0, now_s - due_s)
+        self.lag_sum_s += late_s
+        self.lag_buckets[bisect_left(BUCKETS_S, late_s)] += 1
+        self.lags_ms.append(late_s * 1000)
+        if late_s >= self.blocked_s:
+            self.watchdog.late.put(Turn(due_s, now_s))
+        self.watchdog.due_s = now_s + self.interval_s
+        self._timer = self._loop.call_later(self.interval_s, self._turn)
+
+    def _on_gc(self, phase: str, info: dict[str, int]) -> None:
+        """Younger generations are collected many times a second, and none of them takes long."""
+        if info["generation"] == 2:
+            now_s = time.perf_counter()
+            if phase == "start":
+                self._gc_began = now_s
+            else:
+                self.gc_s += now_s - self._gc_began
+
+    def lag_ms(self) -> dict[str, float]:
+        lags = sorted(self.lags_ms) or [0.0]
+        at = {"p50": len(lags) // 2, "p99": len(lags) * 99 // 100, "max": len(lags) - 1}
+        return {name: round(lags[index], 3) for name, index in at.items()}

@@ -1,1 +1,0 @@
-"""`python -m loadtests.prove`: starts the service, runs every experiment in one go, judges the ratios, draws them."""

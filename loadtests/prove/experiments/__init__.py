@@ -1,9 +1,0 @@
-"""The experiments, in the order in which they tell the lesson."""
-
-from loadtests.prove.experiments import hot_path, limits, overlap, placement, scaling, spread, waiting
-
-EXPERIMENTS = {
-    experiment.name: experiment
-    for module in (waiting, placement, scaling, overlap, limits, hot_path, spread)
-    for experiment in module.EXPERIMENTS
-}

@@ -1,0 +1,73 @@
+"""`python -m proof.bench`: the options, the order of the measurements, the tables and the files."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from local.process import LocalError
+from proof.bench import connections, cpu, figures, life, routes
+from proof.bench.deployment import Backends, backends
+from proof.bench.report import Report, print_report, write
+from proof.bench.routes import Progress, Samples
+
+PARTS = (*routes.ROUTES, "cpu", "connections", "many", "life")
+
+
+def main() -> int:
+    given = _parser().parse_args()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    try:
+        with backends() as servers, console.status("starting") as status:
+            report = _bench(given, servers, status.update)
+    except LocalError as reason:
+        sys.exit(f"bench: {reason}")
+    print_report(report, console)
+    for path in write(report, given.out):
+        console.print(f"Wrote {path}")
+    return 0
+
+
+def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) -> Report:
+    parts, rounds, seconds = given.only or PARTS, given.rounds, given.seconds
+    samples: Samples = {}
+    found: list[figures.Figure] = []
+    raw: dict[str, object] = {}
+    if chosen := [route for route in routes.ROUTES if route in parts]:
+        samples = routes.compare(backends, rounds=rounds, seconds=seconds, routes=chosen, progress=progress)
+        found += figures.of_routes(samples)
+    if "cpu" in parts:
+        beside = cpu.beside_redirects(backends, rounds=rounds, seconds=2 * seconds, progress=progress)
+        rates = cpu.over_workers(backends, rounds=rounds, seconds=seconds, progress=progress)
+        found += figures.of_cpu_work(beside, rates)
+        raw["cpu"] = {name: [[asdict(part) for part in pair] for pair in pairs] for name, pairs in beside.items()}
+    if "connections" in parts:
+        spread = connections.spread(backends, workers=(4, 8), progress=progress)
+        found += figures.of_spread(spread)
+        raw["spread"] = spread
+    if "many" in parts:
+        found += figures.of_many(*connections.hold_many(backends, progress), connections.MANY)
+    if "life" in parts:
+        memory = life.memory_mb(backends, workers=4, progress=progress)
+        found += figures.of_life(memory, life.restart_s(backends, rounds=rounds, progress=progress))
+    return Report(samples, found, raw)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m proof.bench",
+        description="Ours beside the textbook service and the ceiling of the server, in one run, alternating.",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of each measurement; medians are printed (5)")
+    parser.add_argument("--seconds", type=int, default=3, help="of a round (3)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these alone")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports"), help="folder of bench.json and bench.svg (reports)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

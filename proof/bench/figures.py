@@ -1,0 +1,92 @@
+"""The figures this template is held to: what was measured, the goal, and whether it is met."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from proof.bench.client import Result
+from proof.bench.connections import Spread, evenness
+from proof.bench.generator import WRK
+from proof.bench.routes import Samples
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    side: Literal["at least", "at most"] = "at least"
+    detail: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is no goal."""
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.side == "at least" else self.value <= self.goal
+
+
+def of_routes(samples: Samples) -> Iterator[Figure]:
+    for route, goal in (("redirect", 5.0), ("read", 2.0), ("create", None), ("qr", None)):
+        if route in samples:
+            yield from _against(samples, route, "textbook", goal)
+    if "redirect" in samples:
+        yield from _against(samples, "redirect", "ceiling", 0.6)
+
+
+def _against(samples: Samples, route: str, other: str, goal: float | None) -> Iterator[Figure]:
+    ours, theirs = samples[route]["ours"], samples[route][other]
+    if WRK is not None:
+        rates = [a.requests_per_s / b.requests_per_s for a, b in zip(ours.samples, theirs.samples, strict=True)]
+        yield Figure(f"{route}, ours / {other}, requests/s", median(rates), "x", goal, detail=_range(rates))
+    costs = [b.cpu_us / a.cpu_us for a, b in zip(ours.samples, theirs.samples, strict=True)]
+    yield Figure(f"{route}, {other} / ours, CPU a request", median(costs), "x", goal, detail=_range(costs))
+
+
+def _range(ratios: list[float]) -> str:
+    return f"{min(ratios):.2f} to {max(ratios):.2f} over the rounds"
+
+
+def of_cpu_work(found: dict[str, list[tuple[Result, Result]]], rates: dict[int, float]) -> Iterator[Figure]:
+    p99 = {name: median(redirects.p99_ms for _, redirects in rounds) for name, rounds in found.items()}
+    jobs = {name: median(jobs.rps for jobs, _ in rounds) for name, rounds in found.items()}
+    yield Figure(
+        "p99 of a redirect beside CPU work, textbook / ours",
+        p99["textbook"] / p99["ours"],
+        "x",
+        15,
+        detail=f"{p99['textbook']:.0f} ms and {p99['ours']:.1f} ms",
+    )
+    yield Figure(
+        "CPU work beside redirects, ours / textbook",
+        jobs["ours"] / jobs["textbook"],
+        "x",
+        0.95,
+        detail=f"{jobs['ours']:.1f} and {jobs['textbook']:.1f} jobs/s",
+    )
+    yield Figure(
+        "CPU work, 2 workers / 1", rates[2] / rates[1], "x", 1.9, detail=f"{rates[2]:.1f} and {rates[1]:.1f} jobs/s"
+    )
+
+
+def of_spread(found: dict[str, dict[int, Spread]]) -> Iterator[Figure]:
+    for name, by_workers in found.items():
+        for workers, arrivals in by_workers.items():
+            worst = max(arrivals.values(), key=evenness)
+            goal = 1.25 if name == "ours" and workers == 4 else None
+            title = f"keep-alive connections over {workers} workers, max / mean, {name}"
+            yield Figure(title, evenness(worst), "x", goal, "at most", detail=" ".join(map(str, worst)))
+
+
+def of_many(answered: int, each_kb: float, asked: int) -> Iterator[Figure]:
+    yield Figure(f"{asked} idle connections on one worker, answered", answered, "", asked)
+    yield Figure("an idle connection", each_kb, "kB", 12, "at most")
+
+
+def of_life(memory_mb: dict[str, float], restart_s: dict[str, float]) -> Iterator[Figure]:
+    yield Figure("memory of a worker (PSS, 4 workers), ours", memory_mb["ours"], "MiB", 45, "at most")
+    yield Figure("memory of a worker (PSS, 4 workers), textbook", memory_mb["textbook"], "MiB")
+    for name, seconds in restart_s.items():
+        yield Figure(f"from kill -9 of the only worker to an answer, {name}", seconds, "s")

@@ -1,0 +1,119 @@
+"""`python -m proof.chaos`: the options, the faults in order, the table and the files, the exit status."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from local.process import LocalError
+from proof.bench.deployment import backends, deployment
+from proof.chaos.drill import Verdict, drill
+from proof.chaos.faults import FAULTS, Fault
+from proof.chaos.overload import KEEPS, ROUTES, Climb, climb
+from proof.chaos.report import print_climbs, print_lines, print_sieges, print_table, print_waves, write
+from proof.chaos.siege import CLIENTS, SETTINGS, besiege
+from proof.chaos.soak import soak
+from proof.chaos.stage import stage
+from proof.chaos.traffic import Traffic
+from proof.prove.bench import raise_file_limit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    raise_file_limit()
+    try:
+        if given.overload:
+            return overload(console)
+        if given.siege:
+            return siege(given.siege, console)
+        if given.soak:
+            return uvloop.run(_soak(given, console))
+        verdicts = uvloop.run(_strike(given, console))
+    except LocalError as reason:
+        sys.exit(f"chaos: {reason}")
+    print_table(verdicts, console)
+    for path in write(verdicts, given.out):
+        console.print(f"Wrote {path}")
+    return int(any(verdict.broken for verdict in verdicts))
+
+
+async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
+    faults = _chosen(given)
+    verdicts: list[Verdict] = []
+    async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
+        for fault in faults:
+            console.print(f"{len(verdicts) + 1}/{len(faults)} {fault.name}", end=" ")
+            verdicts.append(await drill(fault, built, traffic))
+            console.print(f"{verdicts[-1].seconds:.0f} s", "[bold red]broken[/]" if verdicts[-1].broken else "")
+    return verdicts
+
+
+def overload(console: Console) -> int:
+    """Of one worker; the generator has the other core, and a machine that others use as well says little here."""
+    climbs = []
+    with backends() as servers, deployment("ours", servers, LAB_ENABLED="1") as server:
+        (worker,) = server.workers()
+        for name, (path, rate) in ROUTES.items():
+            climbs.append(Climb(name, list(climb(server.url, path.format(code=server.codes[0]), rate, worker.pid))))
+            print_waves(climbs[-1], console)
+    print_climbs(climbs, console)
+    return int(any(each.kept < KEEPS for each in climbs))
+
+
+def siege(clients: int, console: Console) -> int:
+    with backends() as servers, deployment("ours", servers, workers=1, **SETTINGS) as server:
+        (worker,) = server.workers()
+        sieges = uvloop.run(besiege(server.url, server.codes[0], worker, clients))
+    print_sieges(sieges, clients, console)
+    return int(any(each.broken for each in sieges))
+
+
+async def _soak(given: argparse.Namespace, console: Console) -> int:
+    async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
+        tally, lines, samples = await soak(built, traffic, given.soak)
+    print_lines(tally, lines, given.soak, console)
+    if replacements := samples[-1]["replacements"]:
+        console.print(
+            f"Workers were replaced {replacements:g} times: the lines are of those that were there to the end."
+        )
+    (given.out / "soak.json").write_text(json.dumps({"lines": [asdict(line) for line in lines], "samples": samples}))
+    return int(tally.sent != tally.outcomes["answered"] or not all(line.flat for line in lines))
+
+
+def _chosen(given: argparse.Namespace) -> list[Fault]:
+    if given.only:
+        return [fault for fault in FAULTS if fault.name in given.only]
+    return [fault for fault in FAULTS if fault.quick or not given.quick]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m proof.chaos",
+        description="Break a service that serves, in one way after the other, and count what its visitors lose.",
+    )
+    parser.add_argument("--quick", action="store_true", help="the faults that take little time, in about a minute")
+    names = [fault.name for fault in FAULTS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help=f"of: {'; '.join(names)}")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults: is what the workers hold flat?")
+    parser.add_argument(
+        "--overload", action="store_true", help="no faults: five times as many requests as it can answer"
+    )
+    parser.add_argument(
+        "--siege",
+        type=int,
+        nargs="?",
+        const=CLIENTS,
+        metavar="CLIENTS",
+        help=f"no faults: so many hostile clients ({CLIENTS}) of one kind after the other",
+    )
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of chaos.json and chaos.md (reports)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

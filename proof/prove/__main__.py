@@ -1,0 +1,88 @@
+"""`python -m proof.prove`: the options, the progress bar, the tables, the files, the exit code."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from local.process import LocalError
+from proof.prove.experiments import EXPERIMENTS
+from proof.prove.proof import Options, Proof
+from proof.prove.report import write
+from proof.prove.run import prove
+from proof.prove.tables import print_proof
+
+QUICK = Options(seconds=0.75, repeat=1, connections=2000)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        proof = _run(_options(given), console)
+    except LocalError as reason:
+        sys.exit(f"prove: {reason}")
+    print_proof(proof, console)
+    for path in write(proof, given.out):
+        console.print(f"Wrote {path}")
+    return 1 if any(claim.verdict == "not proved" for claim in proof.all_claims) else 0
+
+
+def _run(options: Options, console: Console) -> Proof:
+    columns = (TextColumn("{task.description:<12}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def step(experiment: str, done: int, total: int) -> None:
+            bar.update(task, description=experiment, completed=done, total=total)
+
+        return prove(options, step)
+
+
+def _options(given: argparse.Namespace) -> Options:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()
+    }
+    chosen = {name: value for name, value in values.items() if value is not None and name not in {"quick", "out"}}
+    return replace(QUICK if given.quick else Options(), **chosen)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = tuple(sorted({int(part) for part in text.split(",")}))
+    if counts[0] < 1:
+        raise ValueError(text)
+    return counts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m proof.prove",
+        description="Prove, with ratios measured in one run, what this template claims.",
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="under a minute: short windows, once each")
+    add("--only", "--scenario", nargs="+", choices=EXPERIMENTS, metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
+    add(
+        "--workers",
+        type=_counts,
+        metavar="1,2,...",
+        help="numbers of workers to compare; the default follows the cores",
+    )
+    add("--users", type=int, help=f"who wait at the same time, in the experiments about waiting ({Options.users})")
+    add("--seconds", "--time", type=float, help=f"of each measuring window ({Options.seconds:g})")
+    add("--ms", type=int, help=f"length of the CPU jobs beside which a ping is measured ({Options.ms})")
+    add("--repeat", type=int, help=f"times that each window is measured, alternating ({Options.repeat})")
+    add("--connections", type=int, help=f"idle connections to hold ({Options.connections:,})")
+    add("--load", type=float, help=f"CPU jobs a second to compute the workers and replicas for ({Options.load:g})")
+    add("--host", metavar="URL", help="measure this deployment, instead of services that are started for it")
+    add("--ops-url", metavar="URL", help="where that deployment serves /workers, if not at --host: its OPS_PORT")
+    add("--out", type=Path, default=Path("reports"), help="folder for proof.html and proof.json (reports)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Single requests of the measuring process itself. The load comes from processes of its own."""
+
+import http.client
+import json
+from email.message import Message
+from typing import Any
+
+from proof.prove.connection import Address
+
+
+def is_ready(url: str, path: str = "/readyz") -> bool:
+    try:
+        return ask(url, path, timeout_s=2)[0] == 200
+    except OSError:
+        return False
+
+
+def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
+    """One request and its answer, whatever its status; no redirect is followed.
+
+    Raises:
+        OSError: there was none.
+    """
+    status, content, _ = _exchange(url, path, body, timeout_s)
+    return status, content
+
+
+def answering_host(url: str) -> str:
+    """The replica that answered, by its X-Worker; empty where the deployment does not say."""
+    headers = _exchange(url, "/livez", None, 10)[2]
+    return headers.get("X-Worker", "").rpartition(":")[0]
+
+
+def _exchange(url: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes, Message]:
+    connection = http.client.HTTPConnection(*Address.of(url), timeout=timeout_s)
+    try:
+        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+    except http.client.HTTPException as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        connection.close()
+
+
+def read_workers(url: str, *, timeout_s: float = 10) -> dict[str, Any]:
+    """`GET /workers`: the plan, and every live worker."""
+    return dict(json.loads(ask(url, "/workers", timeout_s=timeout_s)[1]))

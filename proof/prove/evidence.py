@@ -1,0 +1,98 @@
+"""What a claim rests on: the samples of its windows, and whatever speaks against trusting them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from proof.prove.claims import Bound, Claim, Figure
+from proof.prove.window import Sample
+
+Results = Mapping[str, Sequence[Sample]]
+"""The samples of each window, one a repetition, in the same order for every window."""
+
+SATURATED = 0.9
+"""Of a core. A generator that computes, or wants to, for longer than this measures itself."""
+CROWDED = 0.2
+"""Cores. Other programs are an excuse where they use more than this, and ours waited for a core for more than this."""
+REFUSALS = {
+    "401": "the deployment wants a key",
+    "403": "the deployment forbids it",
+    "404": "there is no such route: the lab, or the feature, is off",
+    "429": "the deployment limits its clients",
+}
+
+
+def rates(results: Results, window: str) -> list[float]:
+    return [sample.per_second for sample in results.get(window, ())]
+
+
+def medians_ms(results: Results, window: str) -> list[float]:
+    return [sample.latency_ms.p50 for sample in results.get(window, ())]
+
+
+def ping_p99s_ms(results: Results, window: str) -> list[float]:
+    return [sample.ping_ms.p99 for sample in results.get(window, ())]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    results: Results
+    windows: Sequence[str]
+    allowed: tuple[str, ...] = ()
+    """Answers other than success that belong to the experiment."""
+
+    def claim(  # noqa: PLR0913 - a claim has many parts, all of them named
+        self,
+        name: str,
+        says: str,
+        *,
+        compares: str,
+        bound: Bound,
+        ratios: tuple[float, ...],
+        figures: Sequence[Figure],
+        faults: Sequence[str] = (),
+        obstacles: Sequence[str] = (),
+        excuses: Sequence[str] = (),
+    ) -> Claim:
+        """With the faults, obstacles and excuses that the samples show by themselves."""
+        return Claim(
+            name,
+            says,
+            compares,
+            bound,
+            ratios,
+            tuple(figures),
+            faults=(*faults, *self._faults()),
+            obstacles=(*obstacles, *self._obstacles()),
+            excuses=(*excuses, *self._excuses()),
+        )
+
+    def _samples(self) -> Iterator[Sample]:
+        return (sample for window in self.windows for sample in self.results.get(window, ()))
+
+    def _faults(self) -> Iterator[str]:
+        """Answers that a service in good health does not give."""
+        for sample in self._samples():
+            refused = REFUSALS.keys() & sample.statuses.keys()
+            for status, count in sample.statuses.items():
+                if not status.startswith(("2", "3")) and status not in {*self.allowed, *refused}:
+                    yield f"{sample.window}: {count} times {status}"
+            if sample.statuses and not sample.done and not refused:
+                yield f"{sample.window}: no request succeeded"
+
+    def _obstacles(self) -> Iterator[str]:
+        for sample in self._samples():
+            for status in sample.statuses:
+                if status in REFUSALS:
+                    yield f"{sample.window}: {REFUSALS[status]}"
+            wanted = sample.generator.cpu + sample.generator.starved
+            if wanted > SATURATED:
+                yield f"{sample.window}: the load generator was saturated ({wanted:.0%} of a core)"
+
+    def _excuses(self) -> Iterator[str]:
+        foreign, starved = (
+            median([getattr(sample, name) for sample in self._samples()] or [0.0])
+            for name in ("foreign_cores", "starved_cores")
+        )
+        if foreign > CROWDED and starved > CROWDED:
+            yield f"other programs used {foreign:.1f} cores of this machine, and ours waited for {starved:.1f}"

@@ -1,0 +1,102 @@
+"""What runs in a generator process: a load, or plain computing, between two moments of the monotonic clock."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import uvloop
+
+from proof.prove.connection import Address, Connection, connect, connect_to_each, get
+from proof.prove.meter import metered
+from proof.prove.window import Load, Tally
+
+AFTER_503_S = 0.5
+"""Who is told to come back later does; asking again at once would only measure refusals."""
+LATE_S = 10.0
+
+
+def run_load(address: Address, load: Load, workers: int, begin: float, end: float) -> Tally:
+    return uvloop.run(_load(address, load, workers, begin, end))
+
+
+def run_spin(begin: float, end: float) -> int:
+    """How many rounds of plain Python this process did."""
+    while time.monotonic() < begin:
+        time.sleep(0.001)
+    rounds = 0
+    while time.monotonic() < end:
+        sum(range(20_000))
+        rounds += 1
+    return rounds
+
+
+async def _load(address: Address, load: Load, workers: int, begin: float, end: float) -> Tally:
+    tally = Tally()
+    if load.hold:
+        return await _hold(address, load, tally, begin, end)
+    ready: list[Connection] = await connect_to_each(address, load.users, workers) if load.placed else []
+    users = [_user(address, load, tally, begin, ready.pop() if ready else None) for _ in range(load.users)]
+    async with metered(tally, begin, end):
+        tasks = [asyncio.create_task(user) for user in users]
+        await _end(tasks, end)
+    return tally
+
+
+async def _end(tasks: list[asyncio.Task[None]], end: float) -> None:
+    done, pending = await asyncio.wait(tasks, timeout=end - time.monotonic())
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()  # a user that ended by itself ended by a mistake of ours
+
+
+async def _user(address: Address, load: Load, tally: Tally, begin: float, connection: Connection | None) -> None:
+    request = get(load.path, address.host, close=load.fresh)
+    try:
+        while True:
+            started = time.monotonic()
+            try:
+                connection = connection or await connect(address)
+                status, worker, last = await connection.ask(request)
+            except OSError as error:
+                connection = None
+                tally.statuses[type(error).__name__] += 1
+                await asyncio.sleep(AFTER_503_S)
+                continue
+            if (now := time.monotonic()) >= begin:
+                tally.statuses[str(status)] += 1
+                tally.by_worker[worker] += 1
+                if status < 400:
+                    tally.latencies_ms.append((now - started) * 1000)
+            if last or load.fresh:
+                connection.transport.abort()
+                connection = None
+            if status == 503:
+                await asyncio.sleep(AFTER_503_S)
+    finally:
+        if connection is not None:
+            connection.transport.abort()
+
+
+async def _hold(address: Address, load: Load, tally: Tally, begin: float, end: float) -> Tally:
+    request = get(load.path, address.host)
+    held: list[Connection] = []
+    async with metered(tally, begin, end):
+        while len(held) < load.users and time.monotonic() < begin:
+            with suppress(OSError):
+                fresh = await asyncio.gather(*(connect(address) for _ in range(min(50, load.users - len(held)))))
+                await asyncio.gather(*(connection.ask(request) for connection in fresh))
+                held += fresh
+        tally.connected = len(held)
+        await asyncio.sleep(end - time.monotonic())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LATE_S):
+            for connection in held:
+                started = time.monotonic()
+                with suppress(OSError):
+                    tally.statuses[str((await connection.ask(request)).status)] += 1
+                    tally.latencies_ms.append((time.monotonic() - started) * 1000)
+    for connection in held:
+        connection.transport.abort()
+    return tally

@@ -1,0 +1,64 @@
+"""What the machine gave while a window was measured: to us, to other programs, to nobody."""
+
+import json
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from proof.prove.own_service import ROOT
+
+
+@dataclass(frozen=True)
+class Machine:
+    cores: int
+    """That we may use."""
+    system: str
+    python: str
+
+
+class CpuSeconds(NamedTuple):
+    """Since whenever; a difference of two of these is what happened between them."""
+
+    ours: float
+    starved: float
+    """That our processes could have computed, had they had a core."""
+    busy: float
+    """Of the whole machine."""
+
+
+def describe() -> Machine:
+    return Machine(_cores(), f"{platform.system()} {platform.release()}", platform.python_version())
+
+
+def _cores() -> int:
+    """As the service itself counts them: the affinity, and the limit of the container."""
+    sizing = [sys.executable, "-m", "service", "sizing", "--json"]
+    said = subprocess.run(sizing, cwd=ROOT, capture_output=True, check=True).stdout
+    return max(1, int(json.loads(said)["cpus"]["value"]))
+
+
+def cpu_seconds() -> CpuSeconds:
+    """Ours are this process and all that it started: generators, services, servers."""
+    me = psutil.Process()
+    ours = starved = 0.0
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):
+            times = process.cpu_times()
+            ours += times.user + times.system
+            starved += _starved_s(process.pid)
+    machine = psutil.cpu_times()
+    # A guest's time is in the user's already.
+    unused = ("idle", "iowait", "guest", "guest_nice")
+    return CpuSeconds(ours, starved, sum(machine) - sum(getattr(machine, name, 0.0) for name in unused))
+
+
+def _starved_s(pid: int) -> float:
+    """What its threads waited for a core; 0 where the kernel does not say."""
+    waits_ns = (int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(waits_ns) / 1e9

@@ -1,0 +1,88 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.brigade.cli.conftest import Command, Run
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["sizing"], ["migrate"], ["rehearse"], ["doctor"]])
+def test_help_is_shown_without_a_setting_or_a_server(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments, "--help", PORT="nonsense")
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: python -m service")
+
+
+def test_help_does_not_wait_for_libraries() -> None:
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "service", "--help"], capture_output=True, text=True, check=True
+    ).stderr
+    assert "argparse" in imported
+    assert not [name for name in ("pydantic", "asyncpg", "sqlalchemy", "fastapi") if name in imported]
+
+
+def test_unknown_command_is_a_usage_error(run: Run) -> None:
+    assert run("serve").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["run", "sizing", "migrate", "rehearse"])
+def test_bad_setting_is_one_sentence_and_status_2(run: Run, name: str) -> None:
+    done = run(name, PORT="http")
+    assert done.returncode == 2
+    assert done.stderr.startswith("service: PORT: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["run", "migrate", "rehearse"])
+def test_database_that_is_not_named_is_one_sentence(run: Run, name: str) -> None:
+    done = run(name)
+    assert done.returncode == 2
+    assert done.stderr.startswith("service: DATABASE_URL is not set")
+    assert done.stderr.count("\n") == 1
+
+
+def test_rehearsal_starts_and_ends_without_a_server_that_answers(run: Run) -> None:
+    away = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = run("rehearse", **away)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_sizing_needs_no_server(run: Run) -> None:
+    table = run("sizing", WEB_CONCURRENCY=3).stdout
+    rows = json.loads(run("sizing", "--json", WEB_CONCURRENCY=3).stdout)
+    assert rows["workers"]["value"] == 3
+    assert rows["workers"]["source"] == "environment"
+    assert [line.split()[0] for line in table.splitlines()[1:]] == list(rows)
+    assert all(row.keys() == {"value", "source", "why"} and row["why"] for row in rows.values())
+
+
+def test_reader_that_leaves_early_is_no_error(command: Command) -> None:
+    child = command("sizing")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert child.stderr.read() == ""
+    assert child.wait(30) == 0
+
+
+def test_sizing_asks_a_server_that_answers(run: Run, empty_database: str) -> None:
+    rows = json.loads(run("sizing", "--json", DATABASE_URL=empty_database).stdout)
+    assert rows["connection_budget"]["source"] == "server"
+
+
+def test_sizing_goes_by_the_default_where_the_server_is_down(run: Run) -> None:
+    done = run("sizing", "--json", DATABASE_URL="postgresql://127.0.0.1:9/none")
+    assert json.loads(done.stdout)["connection_budget"] == {
+        "value": 92,
+        "source": "default",
+        "why": "max_connections 100 less 3 for superusers and 5 for people and migrations",
+    }
+
+
+def test_more_workers_than_the_budget_holds_is_refused(run: Run) -> None:
+    done = run("sizing", WEB_CONCURRENCY=50, DB_CONNECTION_BUDGET=20)
+    assert done.returncode == 2
+    assert "WEB_CONCURRENCY" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,114 @@
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import asyncpg
+import psutil
+import pytest
+from redis.asyncio import Redis
+
+from tests.brigade.cli.conftest import Run, add_migration
+from tests.conftest import StartService
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def refused(done: "subprocess.CompletedProcess[str]", *named: str) -> None:
+    """In one sentence, after at most a line about waiting, and before Gunicorn."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("waiting for ")]
+    assert done.returncode in {1, 2}
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("service: ")
+    assert all(name in lines[0] for name in named), lines[0]
+    assert "s3cret" not in done.stderr + done.stdout
+    assert done.stdout == ""
+
+
+def test_port_in_use_is_refused_with_its_number(run: Run, taken_port: int) -> None:
+    refused(run("run", PORT=taken_port), f"Port {taken_port}", "set PORT")
+
+
+def test_host_of_another_machine_is_refused(run: Run) -> None:
+    refused(run("run", HOST="192.0.2.1"), "HOST", "192.0.2.1")
+
+
+def test_state_folder_that_cannot_be_written_is_refused(run: Run, tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "file").touch()
+    refused(run("run", PORT=free_port, STATE_DIR=tmp_path / "file" / "state"), "STATE_DIR")
+
+
+def test_postgres_out_of_reach_is_refused_without_its_password(run: Run, taken_port: int, free_port: int) -> None:
+    """The port is taken and silent: connections open, and nothing ever answers."""
+    for port in (9, taken_port):
+        done = run("run", PORT=free_port, DATABASE_URL=f"postgresql://user:s3cret@127.0.0.1:{port}/db")
+        refused(done, "DATABASE_URL", f"127.0.0.1:{port}", "does not answer")
+        assert "waiting for Postgres" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(("brigade:", "brigade:s3cret"), "password authentication failed"), (("/empty_", "/gone_"), "does not exist")],
+)
+def test_postgres_that_will_not_have_us_is_refused_at_once(
+    run: Run, empty_database: str, free_port: int, change: tuple[str, str], says: str
+) -> None:
+    done = run("run", PORT=free_port, DATABASE_URL=empty_database.replace(*change))
+    refused(done, "DATABASE_URL", "refuses", says)
+    assert "waiting" not in done.stderr
+
+
+@pytest.mark.parametrize("password", ["s3/cret", "s3#s3cret"])
+def test_password_that_breaks_its_url_is_not_shown(run: Run, free_port: int, password: str) -> None:
+    done = run("run", PORT=free_port, DATABASE_URL=f"postgresql://user:{password}@127.0.0.1:9/db")
+    refused(done, "DATABASE_URL")
+    assert "s3" not in done.stderr
+
+
+def test_redis_out_of_reach_is_refused(run: Run, empty_database: str, code: Path, free_port: int) -> None:
+    done = run("run", code=code, PORT=free_port, DATABASE_URL=empty_database, REDIS_URL="redis://:s3cret@127.0.0.1:9/0")
+    refused(done, "REDIS_URL", "127.0.0.1:9", "does not answer")
+
+
+def test_schema_that_lacks_a_migration_is_refused(run: Run, empty_database: str, code: Path, free_port: int) -> None:
+    add_migration(code, "alpha", 1, "op.execute('SELECT 1')")
+    done = run("run", code=code, PORT=free_port, DATABASE_URL=empty_database)
+    refused(done, "alpha_0001", "python -m service migrate")
+
+
+def test_budget_over_what_the_server_has_is_refused(
+    run: Run, database_url: str, redis_url: str, free_port: int
+) -> None:
+    backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port}
+    refused(run("run", **backends, DB_CONNECTION_BUDGET=10_000), "DB_CONNECTION_BUDGET", "max_connections")
+    refused(run("run", **backends, WEB_CONCURRENCY=1000), "WEB_CONCURRENCY", "max_connections")
+
+
+@pytest.mark.anyio
+async def test_more_copies_than_replicas_are_refused(
+    run: Run, database_url: str, redis_url: str, redis: "Redis", free_port: int
+) -> None:
+    """Twice as many are let in, as an update runs old and new together."""
+    seconds, _ = await redis.time()
+    await redis.zadd("{workers}:copies", {"one": seconds, "another": seconds, "one-long-gone": seconds - 60})
+    backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port}
+    done = await anyio.to_thread.run_sync(lambda: run("run", **backends))
+    refused(done, "REPLICAS is 1", "3 copies", "set REPLICAS to 3")
+
+
+@pytest.mark.anyio
+async def test_run_prints_the_plan_and_becomes_gunicorn_with_as_many_workers(
+    start_service: StartService, pg: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    service = start_service(workers=3)
+    assert "gunicorn" in " ".join(psutil.Process(service.pid).cmdline())
+    assert len(service.worker_pids()) == 3
+    plan = {line.split()[0]: line.split()[1] for line in service.log().splitlines()[1:16]}
+    assert plan["workers"] == "3"
+    most = await pg.fetchval("SELECT current_setting('max_connections')::int")
+    assert int(plan["db_pool"]) * 3 * 2 <= int(plan["connection_budget"]) < most

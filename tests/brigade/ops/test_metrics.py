@@ -1,0 +1,249 @@
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+from contextlib import closing, suppress
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import Metric
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.parser import text_string_to_metric_families
+
+from brigade.telemetry.scrape import fold, scrape
+from local.process import free_port
+from tests.brigade.ops.test_ops import eventually
+from tests.brigade.server.clients import exchange
+from tests.conftest import StartService
+from tests.running import RunningService
+
+CLIENTS = 24
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def families(url: str) -> list[Metric]:
+    return list(text_string_to_metric_families(httpx.get(f"{url}/metrics").raise_for_status().text))
+
+
+def samples(url: str, *types: str) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families(url)
+        if not types or family.type in types
+        for sample in family.samples
+    }
+
+
+def total(url: str, name: str, **labels: str) -> float:
+    return sum(
+        value for (found, of), value in samples(url).items() if found == name and labels.items() <= dict(of).items()
+    )
+
+
+async def _ask_again_and_again(port: int, path: str, stop: asyncio.Event, answers: Counter[int]) -> None:
+    """One client: it counts an answer once it has all of it, and comes back after it was cut off."""
+    while not stop.is_set():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(OSError, asyncio.IncompleteReadError), closing(writer):
+            while not stop.is_set():
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+                answers[int(head[9:12])] += 1
+
+
+async def _load(service: RunningService, path: str, kills: int) -> tuple[Counter[int], list[Samples]]:
+    stop, answers, scrapes = asyncio.Event(), Counter[int](), []
+    clients = [asyncio.create_task(_ask_again_and_again(service.port, path, stop, answers)) for _ in range(CLIENTS)]
+    for turn in range(kills * 8):
+        await asyncio.sleep(0.15)
+        scrapes.append(await asyncio.to_thread(samples, service.url, "counter", "histogram"))
+        if turn % 8 == 4:
+            os.kill(service.worker_pids()[0], signal.SIGKILL)
+    stop.set()
+    await asyncio.gather(*clients)
+    return answers, scrapes
+
+
+@pytest.mark.drives("links")
+def test_killed_workers_answers_stay_counted_and_no_counter_goes_back(start_service: StartService) -> None:
+    service = start_service(workers=2, ACCESS_LOG_SAMPLE=0)
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "counted"}).raise_for_status()
+    answers, scrapes = asyncio.run(_load(service, "/r/counted", kills=4))
+    scrapes.append(samples(service.url, "counter", "histogram"))
+    assert sum(answers.values()) > 500
+    for status, count in answers.items():
+        assert total(service.url, "http_requests_total", route="/r/{code}", status=str(status)) == count
+    for before, after in pairwise(scrapes):
+        assert {key: (value, after.get(key)) for key, value in before.items() if after.get(key, -1) < value} == {}
+    assert total(service.url, "worker_exits_total", cause="died") == 4
+
+
+def test_dead_workers_leave_neither_gauges_nor_files(start_service: StartService) -> None:
+    service = start_service(workers=2)
+
+    def gauges() -> set[str]:
+        return {dict(labels)["pid"] for name, labels in samples(service.url) if name == "worker_cpu_cores"}
+
+    for _ in range(3):
+        eventually(lambda: gauges() == {str(pid) for pid in service.worker_pids()})
+        os.kill(service.worker_pids()[0], signal.SIGKILL)
+    eventually(lambda: gauges() == {str(pid) for pid in service.worker_pids()} and len(gauges()) == 2)
+    files = {file.stem.rpartition("_")[2] for file in service.home.rglob("metrics/*/*.db")}
+    assert files == {"dead", str(service.pid), *map(str, service.worker_pids())}
+
+
+def _replaced(service: RunningService, old: set[int]) -> bool:
+    return len(service.worker_pids()) == len(old) and not old & set(service.worker_pids())
+
+
+def test_counts_outlive_a_reload(start_service: StartService) -> None:
+    service = start_service(workers=2)
+    for _ in range(20):
+        httpx.get(f"{service.url}/nowhere")
+    for reloads in (1, 2):
+        old = set(service.worker_pids())
+        os.kill(service.pid, signal.SIGHUP)
+        eventually(partial(_replaced, service, old), within_s=30)
+        service.wait_ready()
+        assert total(service.url, "http_requests_total", route="unmatched") == 20
+        assert total(service.url, "worker_exits_total", cause="told") == 2 * reloads
+
+
+def test_old_counts_are_gone_after_a_restart(start_service: StartService, tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state"
+    service = start_service(workers=1, PORT=port, STATE_DIR=state)
+    for _ in range(20):
+        httpx.get(f"{service.url}/nowhere")
+    service.kill()
+    service = start_service(workers=1, PORT=port, STATE_DIR=state)
+    assert total(service.url, "http_requests_total", route="unmatched") == 0
+
+
+@pytest.mark.drives("lab")
+def test_metrics_answer_while_every_loop_is_blocked(start_service: StartService) -> None:
+    port = free_port()
+    service = start_service(workers=2, OPS_PORT=port, LOOP_BLOCKED_MS=50)
+    threads = [threading.Thread(target=_block, args=(service.url,)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+
+    def stalled() -> list[float]:
+        found = samples(f"http://127.0.0.1:{port}")
+        return [value for (name, _), value in found.items() if name == "event_loop_stall_seconds"]
+
+    eventually(lambda: len(stalled()) == 2 and min(stalled()) > 0.5)
+    for thread in threads:
+        thread.join()
+
+
+def _block(url: str) -> None:
+    with suppress(httpx.HTTPError):
+        httpx.get(f"{url}/lab/sleep/blocking?ms=1500", timeout=30)
+
+
+ODD_TARGETS = [
+    *(
+        "/metrics?x",
+        "//metrics",
+        "/metrics/",
+        "/./metrics",
+        "/x/../metrics",
+        "/%6detrics",
+        "/x/..%2fmetrics",
+        "/METRICS",
+    ),
+    *("/%2e/metrics", "/metrics%00", "/metrics;x", "/metrics%2f", "/lab/%2e%2e/workers", "/lab//page/main.js", "*"),
+    *("http://a/metrics", "http://a:1/workers", "/workers#x", "/%2fmetrics", "/lab/page/..%2f..%2fworkers"),
+]
+
+
+def test_metrics_answer_after_and_beside_clients_that_end_no_head(start_service: StartService) -> None:
+    port = free_port()
+    start_service(workers=1, OPS_PORT=port)
+    assert exchange(port, b"GET /metrics HTTP/1.1\n\n", end=True) == b""
+    stop = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        with suppress(OSError):
+            while not stop.wait(0.3):
+                client.sendall(b"a")
+
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n")
+        dripping = threading.Thread(target=drip, args=(client,))
+        dripping.start()
+        try:
+            assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).is_success
+        finally:
+            stop.set()
+            dripping.join()
+
+
+@pytest.mark.drives("lab")
+def test_what_is_for_operators_can_be_kept_off_the_public_port(start_service: StartService) -> None:
+    port = free_port()
+    service = start_service(workers=1, OPS_PORT=port, OPS_PUBLIC=0)
+    paths = ["/metrics", "/workers", "/lab", "/lab/page/main.js", "/lab/sleep/awaited?ms=x"]
+    on_ops_port = [httpx.get(f"http://127.0.0.1:{port}{path}").status_code for path in paths]
+    assert on_ops_port == [200, 200, 200, 200, 422]
+    for path in paths:
+        hidden, unknown = httpx.get(f"{service.url}{path}"), httpx.get(f"{service.url}/nowhere")
+        assert (hidden.status_code, hidden.content) == (404, unknown.content)
+    assert httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+    for target in ODD_TARGETS:
+        for method, host in (("GET", "a"), ("HEAD", "a"), ("GET", f"127.0.0.1:{port}")):
+            head = (
+                f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Port: {port}\r\nConnection: close\r\n\r\n"
+            )
+            answer = exchange(service.port, head.encode())
+            # 307 tells the path without its slash, which is a 404 too.
+            assert int(answer.split()[1]) in {400, 404, 405, 307}, (head, answer)
+
+
+@pytest.mark.drives("links")
+def test_paths_that_are_no_route_share_one_series(start_service: StartService) -> None:
+    service = start_service(workers=1)
+    for number in range(5):
+        httpx.get(f"{service.url}/{number}/nowhere")
+        httpx.get(f"{service.url}/links/unknown-{number}")
+    assert total(service.url, "http_requests_total", route="unmatched", status="404") == 5
+    assert total(service.url, "http_requests_total", route="/links/{code}", status="404") == 5
+    assert not any(labels and "nowhere" in str(labels) for _, labels in samples(service.url))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_scrape_during_a_fold_counts_nothing_twice_and_misses_nothing(folder: Path) -> None:
+    key = mmap_key("done", "done_total", [], [], "Help.")
+    stopped = threading.Event()
+    seen: set[str] = set()
+
+    def look() -> None:
+        while not stopped.is_set():
+            stopped.wait(0.005)  # a reader at once after the other would never let the fold in
+            seen.update(line for line in scrape().decode().splitlines() if line.startswith("done_total"))
+
+    readers = [threading.Thread(target=look) for _ in range(2)]
+    for pid in range(1000, 1040):
+        counts = MmapedDict(str(folder / f"counter_{pid}.db"))
+        counts.write_value(key, 1.0, 0.0)
+        counts.close()
+    for reader in readers:
+        reader.start()
+    for pid in range(1000, 1040):
+        fold(living=set(range(pid + 1, 1040)))
+    stopped.set()
+    for reader in readers:
+        reader.join()
+    assert seen == {"done_total 40.0"}
+    assert [file.name for file in folder.glob("*.db")] == ["counter_dead.db"]

@@ -1,0 +1,89 @@
+"""Keep-alive connections over workers: how evenly they are taken, and that nobody waits for a worker that cannot take any."""
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from tests.brigade.server.conftest import Gunicorn, Start
+
+GET = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+@contextmanager
+def connected(gunicorn: Gunicorn, clients: int) -> Iterator[list[socket.socket]]:
+    """All at once."""
+    with ExitStack() as stack:
+        address = ("127.0.0.1", gunicorn.port)
+        yield [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(clients)]
+
+
+def ask(client: socket.socket, path: bytes = b"/") -> tuple[int, bool]:
+    """The worker that answered, and whether it keeps the connection."""
+    client.sendall(GET % path)
+    answer = b""
+    while not answer.partition(b"\r\n\r\n")[2]:
+        received = client.recv(65536)
+        if not received:
+            raise ConnectionResetError
+        answer += received
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(body.split()[0]), b"connection: close" not in head
+
+
+def max_to_mean(held: Counter[int], workers: int) -> float:
+    return max(held.values()) * workers / held.total()
+
+
+def test_connections_are_shared_evenly(start: Start) -> None:
+    gunicorn = start(4)
+    time.sleep(0.5)  # until all four have heard of each other
+    with connected(gunicorn, 60) as clients:
+        held = Counter(ask(client)[0] for client in clients)
+    assert max_to_mean(held, 4) <= 1.5, held  # left to the kernel, one of four has had all 60
+
+
+def test_nobody_waits_for_a_worker_that_is_blocked(start: Start) -> None:
+    gunicorn = start(2, WORKER_TIMEOUT_S="10")
+    with connected(gunicorn, 1) as [blocked]:
+        pid, _ = ask(blocked)
+        blocked.sendall(GET % b"/block?s=4")
+        time.sleep(0.2)
+        began = time.monotonic()
+        with connected(gunicorn, 30) as clients:
+            assert {ask(client)[0] for client in clients} == gunicorn.worker_pids() - {pid}
+            assert time.monotonic() - began < 3.5
+
+
+def test_successor_of_a_dead_worker_gets_its_share(start: Start) -> None:
+    gunicorn = start(2)
+    with connected(gunicorn, 40) as clients:
+        dead = ask(clients[0])[0]
+        os.kill(dead, signal.SIGKILL)
+        gunicorn.until(lambda: len(gunicorn.events("started")) == 3)
+        with ExitStack() as reconnected:
+            held = keep_asking(gunicorn, clients, reconnected)
+    assert max_to_mean(held, 2) <= 1.5, held
+
+
+def keep_asking(gunicorn: Gunicorn, clients: list[socket.socket], stack: ExitStack) -> Counter[int]:
+    """As clients do that connect anew when they are told to, or cut off by the death of their worker."""
+    held: Counter[int] = Counter()
+    for _ in range(60):
+        held.clear()
+        for number, client in enumerate(clients):
+            try:
+                pid, kept = ask(client)
+                held[pid] += 1
+            except ConnectionError:
+                kept = False
+            if not kept:
+                address = ("127.0.0.1", gunicorn.port)
+                clients[number] = stack.enter_context(socket.create_connection(address, timeout=10))
+        if len(held) == 2 and max_to_mean(held, 2) <= 1.5:
+            break
+        time.sleep(0.1)
+    return held

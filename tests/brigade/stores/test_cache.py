@@ -1,0 +1,89 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from brigade.errors import CacheUnavailable
+from brigade.stores.breaker import Breaker
+from brigade.stores.cache import Cache
+from brigade.stores.redis_line import Line
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def line(redis: Redis) -> AsyncIterator[Line]:
+    line = Line(redis.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+    yield line
+    await line.close()
+
+
+@pytest.fixture
+async def cache(redis: Redis, line: Line) -> Cache:
+    await redis.mset({f"key:{number}": f"value:{number}" for number in range(50)})
+    return Cache(redis, Breaker(), line)
+
+
+async def read(cache: Cache, number: int) -> None:
+    assert await cache.mget([f"key:{number}", "none"]) == [f"value:{number}".encode(), None]
+
+
+async def test_callers_at_the_same_time_get_their_own_answers(cache: Cache) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(read(cache, number))
+
+
+async def test_a_line_that_was_closed_while_idle_is_opened_again(cache: Cache, redis: Redis) -> None:
+    await read(cache, 1)
+    assert await redis.client_kill_filter(_type="normal", skipme=True) == 1
+    await read(cache, 2)
+
+
+async def test_a_caller_that_was_cancelled_leaves_no_answer_to_the_next(cache: Cache) -> None:
+    for number in range(49):
+        caller = asyncio.create_task(cache.mget([f"key:{number}"]))
+        for _ in range(number % 7):
+            await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        await read(cache, number + 1)
+
+
+async def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout(redis: Redis, redis_url: str) -> None:
+    async with Redis.from_url(redis_url, socket_timeout=0.2) as hurried:
+        line = Line(hurried.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+        cache = Cache(hurried, Breaker(), line)
+        await redis.set("key:1", "value:1")
+        await read(cache, 1)
+        await redis.client_pause(1000, all=True)
+        with pytest.raises(CacheUnavailable):
+            await cache.mget(["key:2"])
+        await redis.client_unpause()
+        await read(cache, 1)
+        await line.close()
+
+
+@pytest.mark.parametrize("answer", ["MISCONF no disk", "BUSY a script runs", "MASTERDOWN no master", "OOM no memory"])
+async def test_an_answer_that_says_not_now_is_unavailable(cache: Cache, answer: str) -> None:
+    with pytest.raises(CacheUnavailable):
+        await cache.run(lambda redis: redis.eval(f"return redis.error_reply('{answer}')", 0))
+    with pytest.raises(ResponseError):
+        await cache.run(lambda redis: redis.eval("return redis.error_reply('ERR a mistake of ours')", 0))
+
+
+async def test_connections_to_a_server_that_has_become_a_replica_are_given_up(cache: Cache, redis: Redis) -> None:
+    await read(cache, 1)
+    before = {client["id"] for client in await redis.client_list()}
+    await redis.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(CacheUnavailable):
+            await cache.run(lambda client: client.set("key:1", "written"))
+    finally:
+        await redis.replicaof("NO", "ONE")
+    await read(cache, 2)
+    await cache.run(lambda client: client.set("key:3", "value:3"))
+    now = {client["id"] for client in await redis.client_list() if "M" not in client["flags"]}
+    assert not now & before

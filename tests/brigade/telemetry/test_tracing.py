@@ -1,0 +1,153 @@
+"""Spans as an OTLP receiver gets them, over HTTP and as protobuf, from the running service."""
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+from opentelemetry import trace as otel_trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from brigade.lanes import CpuLane
+from brigade.telemetry import tracing
+from tests.brigade.ops.test_ops import eventually
+from tests.conftest import StartService
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = "b7ad6b7169203331"
+
+
+class Receiver(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.spans: list[Span] = []
+        self.services: set[str] = set()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def of(self, trace: str) -> dict[str, Span]:
+        return {span.name: span for span in list(self.spans) if span.trace_id.hex() == trace}
+
+    def holds(self, trace: str, names: set[str]) -> bool:
+        return names <= self.of(trace).keys()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        assert self.path == "/v1/traces"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.server.services |= {
+                a.value.string_value for a in resource.resource.attributes if a.key == "service.name"
+            }
+            for scope in resource.scope_spans:
+                self.server.spans += scope.spans
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def variables(receiver: Receiver) -> dict[str, str]:
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+        "OTEL_SERVICE_NAME": "links",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }
+
+
+def ask(url: str, method: str, path: str, **options: object) -> str:
+    """The id of the trace it asked in."""
+    trace = f"{int(TRACE, 16) + abs(hash((method, path))) % 2**32:032x}"
+    httpx.request(method, f"{url}{path}", headers={"traceparent": f"00-{trace}-{CALLER}-01"}, **options)  # type: ignore[arg-type]
+    return trace
+
+
+@pytest.mark.drives("links")
+def test_a_trace_holds_the_request_its_sql_its_redis_and_its_lane(
+    start_service: StartService, receiver: Receiver
+) -> None:
+    service = start_service(workers=1, **variables(receiver))  # type: ignore[arg-type]
+    created = ask(service.url, "POST", "/links", json={"url": "https://example.com", "code": "traced"})
+    followed = ask(service.url, "GET", "/r/traced")
+    drawn = ask(service.url, "GET", "/links/traced/qr")
+    wanted = {
+        created: {"POST /links", "sql INSERT", "redis"},
+        followed: {"GET /r/{code}", "redis lookup", "redis"},
+        drawn: {"GET /links/{code}/qr", "cpu lane queue", "cpu lane"},
+    }
+    for trace, names in wanted.items():
+        eventually(partial(receiver.holds, trace, names))
+        found = receiver.of(trace)
+        root = next(found[name] for name in names if name.startswith(("GET", "POST")))
+        assert root.parent_span_id.hex() == CALLER
+        ids = {span.span_id for span in found.values()}
+        assert all(span.parent_span_id in ids for span in found.values() if span is not root)
+        assert all(root.start_time_unix_nano - 2e6 <= span.start_time_unix_nano for span in found.values())
+    assert receiver.services == {"links"}
+    texts = [a.value.string_value for a in receiver.of(created)["sql INSERT"].attributes if a.key == "db.query.text"]
+    assert "example.com" not in texts[0]
+    lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+    assert {line.get("trace_id") for line in lines if line["event"] == "request"} == wanted.keys()
+
+
+@pytest.mark.drives("links")
+def test_a_job_in_the_lanes_process_belongs_to_its_request(start_service: StartService, receiver: Receiver) -> None:
+    service = start_service(workers=1, CPU_LANE_PROCESSES=1, **variables(receiver))  # type: ignore[arg-type]
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "traced"}).raise_for_status()
+    trace = ask(service.url, "GET", "/links/traced/qr")
+    eventually(partial(receiver.holds, trace, {"GET /links/{code}/qr", "cpu lane"}))
+
+
+@pytest.mark.anyio
+async def test_a_job_in_the_lanes_process_knows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_tracer", otel_trace.get_tracer("test"))
+    context = otel_trace.SpanContext(int(TRACE, 16), int(CALLER, 16), is_remote=False)
+    lane = CpuLane(threads=1, queue=0, processes=True)
+    with otel_trace.use_span(otel_trace.NonRecordingSpan(context)):
+        assert await lane.run(current_trace) == TRACE
+    assert await lane.run(current_trace) == "0" * 32
+
+
+def current_trace() -> str:
+    return otel_trace.format_trace_id(otel_trace.get_current_span().get_span_context().trace_id)
+
+
+def test_what_nobody_asked_for_and_what_machines_ask_make_no_trace(
+    start_service: StartService, receiver: Receiver
+) -> None:
+    service = start_service(workers=1, **variables(receiver))  # type: ignore[arg-type]
+    httpx.get(f"{service.url}/readyz")
+    httpx.get(f"{service.url}/docs")
+    service.stop()  # sends what is left
+    assert {span.name for span in receiver.spans if not span.parent_span_id} == {"GET /docs"}
+
+
+@pytest.mark.parametrize("off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
+def test_without_an_endpoint_or_switched_off_there_are_no_traces(
+    start_service: StartService, receiver: Receiver, off: dict[str, str]
+) -> None:
+    service = start_service(workers=1, **(variables(receiver) | off if off else {}))  # type: ignore[arg-type]
+    httpx.get(f"{service.url}/docs")
+    service.stop()
+    assert receiver.spans == []
+    assert "trace_id" not in service.log()

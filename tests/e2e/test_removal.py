@@ -1,0 +1,46 @@
+"""The promise of docs/decisions/0002: a feature is a folder and a word. Deleted for real, in a copy of the tree."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.main import FEATURES
+
+ROOT = Path(__file__).parents[2]
+LEFT_OUT = [".git", ".venv", ".local", "__pycache__", "reports", ".hypothesis"]  # and not what tools have cached
+# What asks a whole service for what its features do. The others look at one part, or need a container or a browser.
+TESTS = [
+    "tests/brigade/ops/test_ops.py",
+    "tests/brigade/web/test_layers.py",
+    "tests/brigade/telemetry/test_logs.py",
+    "tests/brigade/web/test_openapi.py",
+    "tests/brigade/telemetry/test_tracing.py",
+]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_is_deleted_with_its_folder_and_its_word(feature: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.rmtree(copy / "service/features" / feature)
+    shutil.rmtree(copy / "tests/service" / feature)
+    main = copy / "service/main.py"
+    source = main.read_text()
+    without = source.replace(f'    "{feature}",\n', "")
+    assert without != source
+    main.write_text(without)
+    run = [sys.executable, "-m"]
+    env = {name: value for name, value in os.environ.items() if name != "BRIGADE_URLS"} | {"PYTHONPATH": str(copy)}
+    for command in (
+        [*run, "ruff", "check", "."],
+        [*run, "mypy"],
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        [*run, "pytest", "-q", "-x", *TESTS, *map(str, copy.glob("tests/service/*/test_routes.py"))],
+    ):
+        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,194 @@
+"""What a request may cost, in counts that no clock and no other process can change. Whoever adds a call, an await or a
+round trip to the hot path finds it here, and decides whether it is worth it.
+"""
+
+import asyncio
+import gc
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from inspect import CO_COROUTINE
+from types import FrameType
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from starlette.types import Message
+
+from brigade.resources import Resources
+from brigade.settings import Settings
+from brigade.telemetry.metrics import postgres
+from service.features.links import clicks, router
+from service.features.links.resolve import Resolver
+from service.features.links.store import insert_link
+from service.main import Service
+
+pytestmark = pytest.mark.anyio
+
+BURST = 64
+CALLS, RESUMPTIONS = 34, 8
+"""Of Python functions for one redirect among `BURST` that is logged, coroutines that are resumed included; and these alone."""
+CALLS_OF_SHORTCUT = 27
+"""For one that is not logged: no coroutine is resumed for it."""
+
+Ask = Callable[[str], Awaitable[int]]
+
+
+class Costs:
+    """What the loop's thread does between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self.calls = self.resumptions = self.tasks = 0
+        self.files: set[str] = set()
+
+    def start(self) -> None:
+        gc.collect()
+        gc.disable()  # or the finalizers of what other tests have left would be counted, whenever it is found
+        asyncio.get_running_loop().set_task_factory(self._count_task)
+        sys.setprofile(self._count_call)
+
+    def stop(self) -> None:
+        sys.setprofile(None)
+        asyncio.get_running_loop().set_task_factory(None)
+        gc.enable()
+
+    def _count_task(self, loop: asyncio.AbstractEventLoop, job: Any, **options: Any) -> "asyncio.Task[Any]":
+        self.tasks += 1
+        return asyncio.Task(job, loop=loop, **options)
+
+    def _count_call(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and not frame.f_code.co_filename.endswith("test_hot_path.py"):
+            self.calls += 1
+            self.resumptions += bool(frame.f_code.co_flags & CO_COROUTINE)
+            self.files.add(frame.f_code.co_filename)
+
+
+@pytest.fixture
+async def ask(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ask]:
+    """The status of a GET by the application itself, without shortcuts."""
+    async with opened(settings, monkeypatch) as (service, state):
+        yield partial(ask_by_task, service, state)
+
+
+@pytest.fixture
+async def ask_by_shortcut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ask]:
+    async with opened(settings, monkeypatch) as (service, state):
+
+        def ask(path: str) -> asyncio.Future[int]:
+            ended = asyncio.get_running_loop().create_future()
+
+            def finish(message: Message | None) -> bool:
+                assert message
+                ended.set_result(message["status"])
+                return True
+
+            assert service.shortcuts.begin(get(path, state), finish)
+            return ended
+
+        yield ask
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Service, Mapping[str, Any] | None]]:
+    """Clicks stay in the journal, so that nothing else is under way."""
+    for pause in ("SEND_EVERY_S", "MOVE_EVERY_S", "ADOPT_EVERY_S"):
+        monkeypatch.setattr(clicks, pause, 60.0)
+    service = Service(settings.model_copy(update={"access_log_sample": 0.0}), [router])
+    async with service.router.lifespan_context(service) as state:
+        yield service, state
+
+
+async def ask_by_task(service: Service, state: Mapping[str, Any] | None, path: str) -> int:
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    async def receive() -> Message:
+        raise AssertionError("there is no body")
+
+    extensions = {"service.answer": send, "service.before_answer": lambda count: count()}
+    await service(get(path, state) | {"extensions": extensions}, receive, send)
+    return statuses[0]
+
+
+def get(path: str, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": "",
+        "http_version": "1.1", "scheme": "http", "client": None, "server": ("a", 80), "state": dict(state or {}),
+    }  # fmt: skip
+
+
+async def commands(redis: Redis) -> Counter[str]:
+    """What the server was sent, by its own count."""
+    return Counter({name: stats["calls"] for name, stats in (await redis.info("commandstats")).items()})
+
+
+@asynccontextmanager
+async def counted(redis: Redis) -> AsyncIterator[tuple[Costs, Counter[str]]]:
+    sent: Counter[str] = Counter()
+    costs, before, statements = Costs(), await commands(redis), sum(postgres.acquired.counts)
+    costs.start()
+    try:
+        yield costs, sent
+    finally:
+        costs.stop()
+    sent.update(await commands(redis) - before - Counter({"cmdstat_info": 1}))
+    sent["sql"] = sum(postgres.acquired.counts) - statements
+
+
+async def burst(ask: Ask, paths: list[str]) -> Counter[int]:
+    return Counter(await asyncio.gather(*map(ask, paths)))
+
+
+async def test_a_redirect_costs_what_it_did(ask: Ask, resources: Resources, redis: Redis) -> None:
+    paths = [f"/r/{(await insert_link(resources.pg, url='http://example.com/')).code}" for _ in range(BURST)]
+    for _ in range(3):  # caches fill, connections open
+        await burst(ask, paths)
+    async with counted(redis) as (costs, sent):
+        assert await burst(ask, paths) == {307: BURST}
+    assert +sent == {"cmdstat_mget": 1}
+    assert costs.tasks == BURST + 1  # ours, and the one that asks Redis for all of them
+    assert costs.resumptions // BURST == RESUMPTIONS
+    assert costs.calls // BURST == CALLS
+
+
+async def test_a_redirect_that_is_not_logged_needs_no_task(
+    ask_by_shortcut: Ask, resources: Resources, redis: Redis
+) -> None:
+    paths = [f"/r/{(await insert_link(resources.pg, url='http://example.com/')).code}" for _ in range(BURST)]
+    resolver = Resolver(resources.pg, resources.cache)
+    await asyncio.gather(*(resolver.resolve(path.removeprefix("/r/")) for path in paths))
+    for _ in range(2):
+        await burst(ask_by_shortcut, paths)
+    async with counted(redis) as (costs, sent):
+        assert await burst(ask_by_shortcut, paths) == {307: BURST}
+    assert +sent == {"cmdstat_mget": 1}
+    assert costs.tasks == 1  # the one that asks Redis for all of them
+    assert costs.resumptions < BURST
+    assert costs.calls // BURST == CALLS_OF_SHORTCUT
+
+
+async def test_reads_of_one_moment_are_one_statement(ask: Ask, resources: Resources, redis: Redis) -> None:
+    paths = [f"/links/{(await insert_link(resources.pg, url='http://example.com/')).code}" for _ in range(BURST)]
+    await burst(ask, paths)
+    async with counted(redis) as (costs, sent):
+        assert await burst(ask, paths) == {200: BURST}
+    assert +sent == {"sql": 1}
+    assert not [file for file in costs.files if file.endswith("starlette/middleware/base.py")]  # 55 % of the throughput
+    assert not [file for file in costs.files if file.endswith("fastapi/encoders.py")]  # pydantic's own is in Rust
+
+
+async def test_links_made_in_one_moment_are_told_to_the_cache_in_one_command(
+    resources: Resources, redis: Redis
+) -> None:
+    links = [await insert_link(resources.pg, url="http://example.com/") for _ in range(BURST)]
+    resolver = Resolver(resources.pg, resources.cache)
+    async with counted(redis) as (_, sent):
+        await asyncio.gather(*map(resolver.announce, links))
+    assert sent["cmdstat_eval"] == 1
+    assert sent["cmdstat_set"] == BURST
