@@ -76,6 +76,13 @@ class _Outlet:
         self._write(data)
 
 
+def new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    """A parser that reads what arrives after `Connection: close` too, as uvicorn's own does."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
 def as_lines(headers: list[Header]) -> bytes:
     return b"".join([*[b"%s: %s\r\n" % header for header in headers], b"\r\n"])
 
@@ -172,8 +179,19 @@ class Protocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
                 break
-            except httptools.HttpParserUpgrade as upgrade:  # to what we do not speak: RFC 9110 lets us go on in 1.1
+            except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
+                self._ignore_upgrade()
+
+    def _ignore_upgrade(self) -> None:
+        """Parse the head again without its Upgrade field, because a server goes on in HTTP/1.1 if it does not speak the
+        protocol that the client offers (RFC 9110, 7.8). The parser takes a request that offers one to have no body,
+        and would read the body as the next request.
+        """
+        version, method = self.parser.get_http_version().encode(), self.parser.get_method()
+        fields = [field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = new_parser(self)
+        self.parser.feed_data(b"%s %s HTTP/%s\r\n%s" % (method, self.url, version, as_lines(fields)))
 
     def _check_sizes(self) -> None:
         if self._in_body:
@@ -195,6 +213,10 @@ class Protocol(HttpToolsProtocol):
             check_head_size(len(self.url) + sum(len(name) + len(value) for name, value in self.headers), most)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(400, f"At most {MAX_PIPELINED} requests may wait for an answer.")
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Refused(400, "This server is no proxy: it makes no tunnels.")
+            return  # `feed_data` ends here, with HttpParserUpgrade
         self._disarm()
         super().on_headers_complete()
         self.headers = _NOWHERE
@@ -214,6 +236,8 @@ class Protocol(HttpToolsProtocol):
             hold(self.cycle.scope, len(body), self._most_held)
 
     def on_message_complete(self) -> None:
+        if not self._in_body:  # the parser takes it to end with its head, because it offers an upgrade
+            return
         super().on_message_complete()
         self._in_body = False
         self._head_bytes = -self._chunk_bytes  # what follows in this read may belong to the next request

@@ -215,10 +215,33 @@ def test_client_that_ends_inside_a_request_is_let_go(port: int) -> None:
     assert exchange(port, POST + b"Content-Length: 9\r\n\r\nabc", end=True) == b""
 
 
-@pytest.mark.parametrize("wish", [b"h2c", b"websocket"])
-def test_upgrade_is_declined_by_going_on(port: int, wish: bytes) -> None:
-    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n" % wish
-    assert exchange(port, upgrade + NEXT, LAST, pause_s=0.1).count(b"HTTP/1.1 200") == 3
+SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+FRAMED = {
+    "no body": b"\r\n",
+    "length": b"Content-Length: %d\r\n\r\n%s" % (len(SMUGGLED), SMUGGLED),
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
+}
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"QUERY"])
+@pytest.mark.parametrize("framed", FRAMED.values(), ids=FRAMED)
+@pytest.mark.parametrize("wish", [b"h2c", b"websocket", b"TLS/1.0"])
+def test_upgrade_is_declined_by_going_on_after_the_body(port: int, method: bytes, framed: bytes, wish: bytes) -> None:
+    head = b"%s /read HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\n" % (method, wish)
+    for parts in ([(head + framed) * 2 + LAST], [head + framed[:-20], framed[-20:] + NEXT, LAST]):
+        assert re.findall(rb"HTTP/1.1 (\d+)", exchange(port, *parts, pause_s=0.02)) == [b"200"] * 3
+
+
+def test_upgrade_in_http_1_0_is_ignored(port: int) -> None:
+    head = POST.replace(b"1.1", b"1.0") + b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    answer = exchange(port, head + FRAMED["length"])
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200"]
+    assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("target", [b"a:443", b"/", b"http://a/"])
+def test_no_tunnel_is_made(port: int, target: bytes) -> None:
+    assert_problem(exchange(port, b"CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n" % target + LAST), 400)
 
 
 def test_trailers_do_not_become_headers(port: int) -> None:
