@@ -20,7 +20,8 @@ from brigade.telemetry.metrics import WorkerStats
 from brigade.web import docs_page
 from brigade.web.guards import Guards
 from brigade.web.hot import HotPaths
-from brigade.web.observe import Observe, is_by_machine
+from brigade.web.observe import Observe
+from brigade.web.probes import PROBE_PATHS, is_probe
 from brigade.web.rate_limit import Allowance
 from brigade.web.shortcuts import Shortcuts
 
@@ -32,7 +33,7 @@ class Service(FastAPI):
 
     def __init__(self, settings: Settings, routers: list[APIRouter]) -> None:
         # Metrics are Prometheus's, and logs go to stdout.
-        telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=is_by_machine)
+        telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=is_probe)
         super().__init__(
             title="Brigade",
             version=__version__,
@@ -98,4 +99,4 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             app.state.resources = resources
             rate = app.settings.rate_limit
             app.state.allowance = Allowance(resources.cache, rate) if rate else None
-            yield {"service.shortcuts": app.shortcuts}
+            yield {"service.shortcuts": app.shortcuts, "service.probe_paths": PROBE_PATHS}

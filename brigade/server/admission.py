@@ -1,43 +1,47 @@
-"""Admission control: how many requests begin in a turn of the event loop, and how few words a full worker has for more.
+"""Admission control: how many requests begin in one iteration of the event loop, and how many may be in flight.
 
-What is under way goes before what is new. Were everything begun that has been read, a turn would take as long as the
-crowd is large, and each answer of a backend, each new connection and each health check would wait for it.
+Requests under way go before new ones. If every request that has been read began at once, an iteration would take as long
+as the crowd is large, and each answer of a backend, each new connection and each health check would wait for it.
 """
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
+from brigade.server.cycle import Cycle, as_lines
 from brigade.server.lifecycle import lifecycle
-from brigade.server.protocol import Protocol, as_lines
-from brigade.server.refusals import BY_MACHINES, announcer, crowded
+from brigade.server.protocol import Protocol
+from brigade.server.refusals import announcer, crowded
 from brigade.settings import Settings
 
-HOLD_S = 1.0
-"""How long a connection that was refused is not read, as `Retry-After` tells it: until then, or until there is room. Clients
-that ask again at once would be refused again and again, each time for as much as a redirect takes.
+PAUSE_S = 1.0
+"""How long a connection is not read after its request was refused, as `Retry-After` says, or until a slot becomes free.
+Clients that ask again at once would be refused again and again, each time for as much as a redirect costs.
 """
 
-NOT_PLAIN = (b"\ncontent-length:", b"\ntransfer-encoding:", b"\nconnection:", b"\nupgrade:", b"\nexpect:")
-"""Headers that say more than what is asked for: a body follows, or what becomes of the connection."""
+MAX_PROBES = 100
+"""Health checks of one path that may be under way in a worker."""
 
 TURN_S = 0.004
-"""As long as turns should be while requests wait: after a shorter one more begin, after a longer one fewer."""
+"""How long an iteration should take while requests wait. After a shorter one more of them begin, after a longer one fewer."""
 LEAST = 4
 
 
-class Admission:
-    """Requests that wait, in order, for one of the next turns."""
-
+class Slots:
     def __init__(self) -> None:
         self.under_way = 0
         """Requests that have begun and not ended."""
+
+
+class Admission(Slots):
+    """Requests that wait, in order, for one of the next turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.waiting: deque[Callable[[], None]] = deque()
         self._most = self._left = LEAST
         self._turning = False
@@ -78,96 +82,84 @@ class Admission:
 admission = Admission()
 """Of this process; there is one event loop in it."""
 
-_held: "OrderedDict[AdmittingProtocol, None]" = OrderedDict()
-"""Connections of this process that were refused, and are not read for the moment."""
+paused: "OrderedDict[AdmittingProtocol, None]" = OrderedDict()
+"""Connections of this process whose last request was refused, and which are not read for the moment."""
+
+probes: dict[str, Slots] = defaultdict(Slots)
+"""Health checks under way, by path. They do not wait behind requests, but are bounded in number."""
 
 
 class AdmittingProtocol(Protocol):
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, settings=settings, **kwargs)
         self._most = settings.max_in_flight
+        self._probe_paths: frozenset[str] = self.app_state.get("service.probe_paths", frozenset())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _held.pop(self, None)
+        paused.pop(self, None)
         super().connection_lost(exc)
 
     def close(self, *, lingering: bool = False) -> None:
-        _held.pop(self, None)
+        paused.pop(self, None)
         super().close(lingering=lingering)
 
-    def data_received(self, data: bytes) -> None:
-        if admission.in_flight < self._most or not self._turn_away_unread(data):
-            super().data_received(data)
-
-    def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        begin = partial(self._begin, cycle, app)
-        if cycle.scope["path"] in BY_MACHINES:
-            begin()
+    def start_task(self, cycle: Cycle) -> None:
+        path = cycle.scope["path"]
+        if path in self._probe_paths:
+            if probes[path].under_way < MAX_PROBES:
+                self._begin_task(cycle, probes[path])
+            else:
+                self.loop.call_soon(self._turn_away, cycle, MAX_PROBES)
         elif admission.in_flight < self._most:
-            admission.admit(begin)
+            admission.admit(partial(self._begin_task, cycle, admission))
         else:
-            self.loop.call_soon(self._turn_away, cycle)
+            self.loop.call_soon(self._turn_away, cycle, self._most)
 
-    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if not cycle.disconnected:
-            admission.under_way += 1
-            super()._start_task(cycle, partial(self._serve, app))
+    def _begin_task(self, cycle: Cycle, slots: Slots) -> None:
+        if cycle.disconnected:
+            cycle.release()
+        else:
+            slots.under_way += 1
+            self._start_asgi_task(cycle, partial(self._serve, cycle, slots))
 
-    async def _serve(self, app: Any, *asgi: Any) -> Any:
-        """Gives up its place before the task is done, which the loop says a turn later: who was answered asks again by then."""
+    async def _serve(self, cycle: Cycle, slots: Slots, *asgi: Any) -> Any:
+        """Free the slot as soon as the response is sent. The task's done-callback runs one iteration later, when the client
+        may already have sent its next request.
+        """
         try:
-            return await app(*asgi)
+            return await self.app(*asgi)
         finally:
-            if _held:
-                self._hear_others()
-            admission.under_way -= 1
+            cycle.release()
+            if paused and slots is admission:
+                self._resume_others()
+            slots.under_way -= 1
 
-    def _turn_away(self, cycle: RequestResponseCycle) -> None:
+    def _turn_away(self, cycle: Cycle, most: int) -> None:
         """Without a task and without the application: what cannot be served must not take the time of what can."""
-        if cycle.disconnected or self._deaf:
+        if cycle.disconnected or self.transport.is_closing():
+            cycle.release()
             return
-        head, body = self._crowded()
-        self._finish(cycle, head + as_lines(self._last_headers(cycle)), body)
-        if self._is_idle() and not lifecycle.leaving:
-            self._hold()
-
-    def _turn_away_unread(self, data: bytes) -> bool:
-        """Whether this was one whole GET of the plainest kind, which is refused without being parsed: at five times what a
-        worker can do, there are four of these for each request that it serves.
-        """
-        idle = self._is_idle() and not lifecycle.leaving
-        if not idle or not (data.startswith(b"GET /") and data.find(b"\r\n\r\n") == len(data) - 4):
-            return False
-        lines = data.lower().replace(b"\nconnection: keep-alive\r", b"")
-        path = data[4 : lines.find(b" http/1.1\r\n")].partition(b"?")[0].decode("latin-1")
-        if path in BY_MACHINES or any(name in lines for name in NOT_PLAIN):
-            return False
-        if self._shortcuts is not None and self._shortcuts.lead_to(path):
-            return False
-        self._hold()
-        head, body = self._crowded()
-        self.transport.write(b"".join([head, as_lines(self.server_state.default_headers), body]))
-        return True
-
-    def _hold(self) -> None:
-        self._disarm()
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(HOLD_S, self._hear)
-        self.flow.pause_reading()
-        _held[self] = None
-
-    def _crowded(self) -> tuple[bytes, bytes]:
         lifecycle.refused[503] += 1
-        announcer.turned_away(self._most)
-        return crowded(self._most)
+        announcer.turned_away(most)
+        head, body = crowded(most)
+        cycle.finish(head + as_lines(cycle.standing_headers()), body)
+        if self.is_idle() and not lifecycle.leaving:
+            self._pause()
 
-    def _hear(self) -> None:
-        _held.pop(self, None)
-        super()._hear()
+    def _pause(self) -> None:
+        self._cancel_deadline()
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(PAUSE_S, self.resume_reading)
+        self.flow.pause_reading()
+        paused[self] = None
 
-    def _hear_others(self) -> None:
-        """Those that were held longest: one for each place that is given up, two while half of the places are free, as
-        what is heard may have nothing to ask.
+    def resume_reading(self) -> None:
+        paused.pop(self, None)
+        super().resume_reading()
+
+    def _resume_others(self) -> None:
+        """Read from the connections that were paused longest: one for each slot that becomes free, two while half of the
+        slots are free, because the one that is read may have nothing to ask.
         """
-        for _ in range(min(len(_held), 1 + (2 * admission.in_flight < self._most))):
-            next(iter(_held))._hear()
+        for _ in range(min(len(paused), 1 + (2 * admission.in_flight < self._most))):
+            next(iter(paused)).resume_reading()

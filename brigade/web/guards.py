@@ -8,7 +8,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.errors import ContentTooLarge, RequestTimeout, render
-from brigade.server.received import declared_bytes
+from brigade.headers import declared_bytes
 
 
 class Guards:

@@ -7,21 +7,22 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.errors import problem_response, render
-from brigade.server.refusals import BY_MACHINES, SECURITY_HEADERS, Header
+from brigade.headers import SECURITY_HEADERS, Header
 from brigade.telemetry import metrics
 from brigade.telemetry.logs import log_access, request_id
 from brigade.telemetry.metrics import WorkerStats
 from brigade.telemetry.tracing import Kind, spent
 from brigade.web.hot import ATTEMPT, Attempt, deliver
+from brigade.web.probes import is_probe
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 PATH_SHOWN = 300
@@ -86,7 +87,7 @@ class Observe:
                 route.durations.add(duration_s)
             else:
                 metrics.abandoned.total += 1
-            if status >= 500 or "key" in scope or (self.samples(scope) and scope["path"] not in BY_MACHINES):
+            if status >= 500 or "key" in scope or (self.samples(scope) and not is_probe(scope)):
                 self._log(scope, status, duration_s, dict(sums))
 
     def headers(self, identifier: bytes, status: int) -> list[Header]:
@@ -116,10 +117,6 @@ class Observe:
                 **({"key": scope["key"]} if "key" in scope else {}),
             }
         )
-
-
-def is_by_machine(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in BY_MACHINES
 
 
 def _ms(seconds: float) -> float:

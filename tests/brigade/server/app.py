@@ -26,7 +26,7 @@ LARGE_PART_BYTES = 30_000
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        scope["state"]["service.shortcuts"] = Shortcuts()
+        scope["state"] |= {"service.shortcuts": Shortcuts(), "service.probe_paths": frozenset({"/livez", "/probe"})}
         await _live(receive, send)
     elif scope["path"] == "/remembered":
         await _count_remembered(send)

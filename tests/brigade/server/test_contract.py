@@ -24,27 +24,10 @@ from brigade.server.worker import Worker
 RELIED_ON: dict[Callable[..., Any], tuple[str, str]] = {
     HttpToolsProtocol.connection_made: ("c8b2230c91b4", "it adds the connection to those that a drain waits for"),
     HttpToolsProtocol.connection_lost: ("1b99df458c3b", "it takes the connection out again and wakes the application"),
-    HttpToolsProtocol.data_received: (
-        "e74b210e3c04",
-        "ours does the same, with its own answers: feed the parser, end the keep-alive timer",
-    ),
     HttpToolsProtocol.on_message_begin: ("453ed691ca9d", "it starts a new list of headers"),
-    HttpToolsProtocol.on_headers_complete: (
-        "f48ec6bbe75d",
-        "it makes the cycle, starts it or puts it left in the pipeline and pauses reading",
-    ),
-    HttpToolsProtocol.on_body: ("a02fa52bdf33", "what belongs to a cycle that is answered already, it drops"),
-    HttpToolsProtocol.on_message_complete: ("87e5be1faf50", "it does nothing to a cycle that is answered already"),
-    HttpToolsProtocol.on_response_complete: (
-        "4dfe4f257f50",
-        "it starts the rightmost of the pipeline or the keep-alive timer",
-    ),
     HttpToolsProtocol._start_asgi_task: ("62f5730cb4eb", "every request passes through it when its turn has come"),
-    HttpToolsProtocol.shutdown: ("3fc90dd3d36a", "ours takes its place, called once for each connection"),
-    HttpToolsProtocol.timeout_keep_alive_handler: (
-        "16ae57aa33cd",
-        "it closes the connection unless that closes already",
-    ),
+    RequestResponseCycle.__init__: ("f882611e893b", "ours is made with the same arguments"),
+    RequestResponseCycle.send_500_response: ("c559132cadbc", "it answers in the place of what could not be sent"),
     RequestResponseCycle.run_asgi: (
         "0a5f7f242f6a",
         "after `disconnected` it writes nothing, whatever the application does",

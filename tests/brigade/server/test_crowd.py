@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from brigade.server.admission import HOLD_S
+from brigade.server.admission import PAUSE_S
 from tests.brigade.server.clients import Load, Tally, exchange
 from tests.brigade.server.conftest import Gunicorn, Start, one_worker
 from tests.brigade.server.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
@@ -86,7 +86,7 @@ def test_who_asks_again_at_once_is_not_read_for_a_while(gunicorn: Gunicorn, crow
         while status(ask(client, NEXT[:-2] + b"Connection: keep-alive\r\n\r\n")) == 503:
             refusals += 1
         elapsed_s = time.monotonic() - began
-    assert 1 <= refusals <= 1 + elapsed_s / HOLD_S
+    assert 1 <= refusals <= 1 + elapsed_s / PAUSE_S
 
 
 def test_nobody_who_was_refused_is_read_because_another_was_or_because_one_was_answered_who_takes_no_place(
@@ -101,7 +101,7 @@ def test_nobody_who_was_refused_is_read_because_another_was_or_because_one_was_a
     began = time.monotonic()
     refused, answered = asyncio.run(insist())
     assert answered.statuses[200] > refused.statuses[503] > 0
-    assert refused.statuses[503] <= 8 * (1 + (time.monotonic() - began) / HOLD_S)
+    assert refused.statuses[503] <= 8 * (1 + (time.monotonic() - began) / PAUSE_S)
 
 
 def ask(client: socket.socket, request: bytes) -> bytes:

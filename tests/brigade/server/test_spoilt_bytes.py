@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from brigade.server import protocol as protocol_module
+from brigade.server import output as output_module
 from brigade.server.admission import AdmittingProtocol
 from brigade.server.lifecycle import lifecycle
 from brigade.settings import Settings
@@ -227,7 +227,7 @@ class Server:
 def server() -> Iterator[Server]:
     server = Server()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol_module, "LINGER_S", 0.02)  # nobody here needs the time to hear a refusal
+        patch.setattr(output_module, "LINGER_S", 0.02)  # nobody here needs the time to hear a refusal
         yield server
     assert lifecycle.connections == 0
     server.loop.close()

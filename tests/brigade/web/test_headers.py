@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from brigade.server.refusals import SECURITY_HEADERS
+from brigade.headers import SECURITY_HEADERS
 from tests.brigade.server.clients import exchange
 from tests.conftest import StartService
 

@@ -1,0 +1,72 @@
+"""What a request may say in its head, beyond what the parser checks (RFC 9112, 3.2 and 6.1)."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from brigade.headers import Header
+from brigade.server.refusals import Refused
+
+MAX_HEADERS = 100
+"""As in Gunicorn and Apache. In `MAX_HEADER_BYTES` there is room for 5,000, which took 580 kB of memory."""
+
+_is_host = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]{0,260}").fullmatch
+"""A name of 253 characters, a dot and a port. Answers repeat it, and a QR code has no room for much more than 1,000."""
+
+_absolute_form = re.compile(
+    rb"https?://(?P<authority>(?:\[[^\]/?#@]+\]|[^/?#@:\[\]]+)(?::\d*)?)(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)",
+    re.I,
+).fullmatch
+
+
+def check_head(headers: Sequence[Header], version: str) -> None:
+    """Refuse what llhttp lets pass and a server must not.
+
+    Raises:
+        Refused
+    """
+    check_header_count(headers)
+    hosts = codings = 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+            if not _is_host(value):
+                raise Refused(400, "The Host header is not a host.")
+        elif name == b"transfer-encoding":
+            codings += 1
+            if codings > 1 or value.lower() != b"chunked" or version != "1.1":
+                raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
+    if hosts != 1 and (hosts or version != "1.0"):
+        raise Refused(400, "A request has one Host header.")
+    if version not in {"1.1", "1.0"}:
+        raise Refused(505, "This is an HTTP/1.1 server.")
+
+
+def check_header_count(headers: Sequence[Header]) -> None:
+    if len(headers) > MAX_HEADERS:
+        raise Refused(431, f"A request may have {MAX_HEADERS} headers at most.")
+
+
+def read_target(scope: Any, method: str, target: bytes) -> None:
+    """Put path and query of the request target into the scope, and the authority of an absolute one in place of Host.
+
+    Raises:
+        Refused: it has none of the four forms of RFC 9112, 3.2, that are for this method.
+    """
+    if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
+        target = _read_absolute(scope["headers"], target)
+    if b"#" in target:
+        raise Refused(400, "The target of a request has no fragment.")
+    raw_path, _, scope["query_string"] = target.partition(b"?")
+    path, root = raw_path.decode("ascii"), scope["root_path"]
+    scope["path"] = root + (unquote(path) if "%" in path else path)
+    scope["raw_path"] = root.encode() + raw_path
+
+
+def _read_absolute(headers: list[Header], target: bytes) -> bytes:
+    found = _absolute_form(target)
+    if found is None or not _is_host(found["authority"]):
+        raise Refused(400, "The target is not the path of a URL.")
+    headers[:] = [(b"host", found["authority"]), *(field for field in headers if field[0] != b"host")]
+    return (found["path"] or b"/") + found["query"]

@@ -1,0 +1,171 @@
+"""Reads requests from a connection: uvicorn's httptools protocol, with bounds in size."""
+
+import asyncio
+from abc import abstractmethod
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from brigade.headers import declared_bytes
+from brigade.server.connection import Connection, Reading
+from brigade.server.cycle import Cycle, Http10Cycle, Stage, as_lines
+from brigade.server.heads import check_head, read_target
+from brigade.server.lifecycle import lifecycle
+from brigade.server.memory import COLLECTED_BYTES
+from brigade.server.refusals import Refused
+from brigade.server.sizes import DISCARDED, SLICE_BYTES
+
+
+def new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    """A parser that reads what arrives after `Connection: close` too, as uvicorn's own does."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def _reason(error: httptools.HttpParserCallbackError) -> Refused:
+    """A separate function, because binding the exception in the caller's frame would create a reference cycle that keeps
+    the read buffer of 256 kB alive.
+    """
+    cause = error.__context__
+    return cause if isinstance(cause, Refused) else Refused(400, "The target is not the path of a URL.")
+
+
+class RequestReader(Connection):
+    extensions: dict[str, Any]
+    """The ASGI extensions that each scope of this connection has."""
+    receiving: Cycle | None = None
+    """The request whose body is being read."""
+
+    @abstractmethod
+    def accept(self, cycle: Cycle) -> None:
+        """The head of a request has come."""
+
+    @abstractmethod
+    def begin_early(self) -> None:
+        """More of a body has come, and not its end."""
+
+    @abstractmethod
+    def begin_complete(self, cycle: Cycle) -> None:
+        """All of a request has come."""
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) <= SLICE_BYTES:
+            self._receive(data)
+        else:
+            for start in range(0, len(data), SLICE_BYTES):
+                self._receive(data[start : start + SLICE_BYTES])
+
+    def _receive(self, data: bytes) -> None:
+        if self.reading is Reading.NOTHING:
+            return
+        self.sizes.begin_slice(len(data))
+        try:
+            self._parse(data)
+            if self.reading is Reading.BODY:
+                self.sizes.add_to_body()
+                self.begin_early()
+            elif self.reading is Reading.HEAD:
+                self.sizes.add_to_head(self.headers)
+        except httptools.HttpParserCallbackError as error:
+            self.refuse(_reason(error))
+        except httptools.HttpParserError as error:
+            self.refuse(Refused(400, f"This is not HTTP/1.1: {error}."))
+        except Refused as refused:
+            self.refuse(refused)
+        else:
+            if self._deadline is None and (self.reading is not Reading.NEXT or self.last_unanswered() is None):
+                self._start_deadline()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._ignore_upgrade()
+
+    def _ignore_upgrade(self) -> None:
+        """Parse the head again without its Upgrade field, because a server goes on in HTTP/1.1 if it does not speak the
+        protocol that the client offers (RFC 9110, 7.8). The parser takes a request that offers one to have no body,
+        and would read the body as the next request. To speak a protocol, hand the connection over here instead.
+        """
+        version, method = self.parser.get_http_version().encode(), self.parser.get_method()
+        fields = [field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = new_parser(self)
+        self.parser.feed_data(b"%s %s HTTP/%s\r\n%s" % (method, self.url, version, as_lines(fields)))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.reading = Reading.HEAD
+
+    def on_headers_complete(self) -> None:
+        parser, version = self.parser, self.parser.get_http_version()
+        check_head(self.headers, version)
+        if parser.should_upgrade():
+            if parser.get_method() == b"CONNECT":
+                raise Refused(400, "This server is no proxy: it makes no tunnels.")
+            return  # `feed_data` ends here, with HttpParserUpgrade
+        self.sizes.end_head(self.url, self.headers)
+        self._cancel_deadline()
+        cycle = self.receiving = self._read_cycle(version)
+        self.headers, self.scope = DISCARDED, None  # type: ignore[assignment]  # it needs neither until the next head
+        self.accept(cycle)
+        self.reading = Reading.BODY
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.receiving
+        assert cycle is not None
+        self.sizes.add_chunk(len(body))
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        cycle.hold(len(body), self.sizes.most_held)
+        if len(cycle.body) > HIGH_WATER_LIMIT and not self._collects(cycle):
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    @staticmethod
+    def _collects(cycle: Cycle) -> bool:
+        expected_bytes = max(len(cycle.body), declared_bytes(cycle.scope["headers"]))
+        return cycle.stage is Stage.WAITING and expected_bytes <= COLLECTED_BYTES
+
+    def on_message_complete(self) -> None:
+        if self.reading is not Reading.BODY:  # the parser takes it to end with its head, because it offers an upgrade
+            return
+        self.reading = Reading.NEXT
+        self.sizes.end_message()
+        self._cancel_deadline()
+        cycle, self.receiving = self.receiving, None
+        assert cycle is not None
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+            self.begin_complete(cycle)
+
+    def _read_cycle(self, version: str) -> Cycle:
+        scope: Any = self.scope
+        scope["method"] = method = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["extensions"] = self.extensions
+        read_target(scope, method, self.url)
+        is_old = version == "1.0"
+        cycle = (Http10Cycle if is_old else Cycle)(
+            scope=scope,
+            transport=self.output,  # type: ignore[arg-type]  # of a transport it uses what an output has
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue and not is_old,
+            keep_alive=self.parser.should_keep_alive() and not (is_old or lifecycle.leaving or lifecycle.surplus),
+            on_response=self.on_response_complete,
+        )
+        if lifecycle.surplus and not cycle.keep_alive:
+            lifecycle.surplus -= 1
+        return cycle
