@@ -26,7 +26,7 @@ def migrate() -> int:
     if LOCAL.is_dir() and is_held(RUN_LOCK):
         return _migrate(_running()["addresses"])
     with Postgres(LOCAL / "postgres") as server:
-        return _migrate({"DATABASE_URL": server.url})
+        return _migrate({"DATABASE_URL": server.complete_url})
 
 
 def reload() -> int:

@@ -5,9 +5,11 @@ The standard library alone, in words that an old Python reads too: it has to say
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +19,25 @@ OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+# What pip may be told by the shell or by pip.conf: where packages come from. Where they go and which they are, this says.
+SOURCES = {
+    "cache-dir",
+    "cert",
+    "client-cert",
+    "default-timeout",
+    "extra-index-url",
+    "find-links",
+    "index-url",
+    "keyring-provider",
+    "no-cache-dir",
+    "no-index",
+    "proxy",
+    "retries",
+    "timeout",
+    "trusted-host",
+    "use-deprecated",
+    "use-feature",
+}
 
 
 def main(group: str) -> None:
@@ -57,7 +78,7 @@ def _make(maker: str) -> None:
     """Anew where another Python made it, or it was made elsewhere."""
     if not _has("python", maker):
         print("Making .venv ...", flush=True)
-        _run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Python could not make .venv.")
+        _run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Python could not make .venv.", _own_environment())
         _stamp("python").write_text(maker)
 
 
@@ -67,14 +88,36 @@ def _install(lock: Path) -> None:
     started = time.monotonic()
     # The lock is complete, so there is nothing to resolve; bytecode is made when, and if, a module is imported.
     options = ["--require-hashes", "--no-deps", "--no-compile", "--disable-pip-version-check", "-r", str(lock)]
-    _run([str(PYTHON), "-m", "pip", "install", *options], f"pip could not install {name}: its own words are above.")
+    pip = [str(PYTHON), "-m", "pip", "install", *options]
+    _run(pip, f"pip could not install {name}: its own words are above.", _pip_environment())
     print(f"Installed in {time.monotonic() - started:.0f} s.", flush=True)
 
 
-def _run(command: list[str], failure: str) -> None:
+def _own_environment() -> dict[str, str]:
+    """Without what another Python was told: PYTHONHOME, PYTHONPATH and their like."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "__PYVENV"))}
+
+
+def _pip_environment() -> dict[str, str]:
+    """Without `user`, `target`, `prefix`, `constraint` and the rest of what pip reads from the shell and from pip.conf."""
+    asked = [str(PYTHON), "-m", "pip", "config", "list", "--disable-pip-version-check"]
+    listed = subprocess.run(asked, env=_own_environment(), stdout=subprocess.PIPE, text=True, check=False).stdout
+    told = {}
+    for section in ("global.", "install.", ":env:."):  # the last one wins, as in pip itself
+        for line in listed.splitlines():
+            name, _, value = line.partition("=")
+            if name.startswith(section) and name[len(section) :] in SOURCES:
+                told["PIP_" + name[len(section) :].upper().replace("-", "_")] = str(ast.literal_eval(value))
+    kept = {name: value for name, value in _own_environment().items() if not name.startswith("PIP_")}
+    return {**kept, **told, "PIP_CONFIG_FILE": os.devnull}
+
+
+def _run(command: list[str], failure: str, environment: dict[str, str]) -> None:
     """Show the latest line on a terminal, and every line where it fails."""
     said = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
         assert process.stdout
         for line in process.stdout:
             said.append(line)

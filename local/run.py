@@ -60,7 +60,7 @@ def _start_servers(stack: ExitStack, variables: dict[str, str]) -> list[Server]:
     for name, server in own.items():
         stack.callback(_stop, server)
         server.start()
-        variables[name] = server.url
+        variables[name] = server.complete_url
         say(f"{server.name} is up, with its data in {server.data_dir.relative_to(ROOT)}.")
     return list(own.values())
 

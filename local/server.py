@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from local.process import LocalError, exclusive, free_port, spawn, terminate
+from local.variables import without_libpq
 
 START_TIMEOUT_S = 60.0
 """Long enough for the recovery that follows a kill -9 under load."""
@@ -32,6 +33,11 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str: ...
+
+    @property
+    def complete_url(self) -> str:
+        """With all that there is to say, so that no variable of a client's shell completes it."""
+        return self.url
 
     @property
     def pid(self) -> int:
@@ -84,7 +90,7 @@ class Server(ABC):
                 command,
                 dies_by=self.stop_signal,
                 root_allowed=self.root_allowed,
-                env=os.environ | {"LC_ALL": "C"},
+                env=without_libpq(os.environ) | {"LC_ALL": "C"},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -36,6 +36,10 @@ class Postgres(Server):
     def url(self) -> str:
         return f"postgresql://brigade:{self._password.read_text()}@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def complete_url(self) -> str:
+        return f"{self.url}?sslmode=disable&target_session_attrs=any"
+
     def _prepare(self) -> None:
         if not self.cluster.exists():
             self._create_cluster()

@@ -1,6 +1,7 @@
 """What a local run adds to the variables of the environment and of `.env`. Checks nothing: the service does that."""
 
 import os
+from collections.abc import Mapping
 
 from dotenv import dotenv_values
 
@@ -21,11 +22,17 @@ def lookup(name: str, default: str = "") -> str:
 
 
 def is_set(name: str) -> bool:
-    return bool(lookup(name) or os.environ.get(f"{name}_FILE"))
+    return bool(lookup(name) or lookup(f"{name}_FILE"))
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, **{name: value for name, value in DEFAULTS.items() if not is_set(name)}}
+    defaults = {name: value for name, value in DEFAULTS.items() if not is_set(name)}
+    return {**(os.environ if is_set("DATABASE_URL") else without_libpq(os.environ)), **defaults}
+
+
+def without_libpq(variables: Mapping[str, str]) -> dict[str, str]:
+    """Without PGSSLMODE, PGSERVICE and their like, which say how to reach some other Postgres than our own."""
+    return {name: value for name, value in variables.items() if not name.startswith("PG")}
 
 
 def address() -> tuple[str, int]:

@@ -22,6 +22,7 @@ from brigade.settings import Settings
 from brigade.telemetry import metrics
 from local.process import free_port, spawn
 from local.servers import Postgres, Valkey
+from local.variables import without_libpq
 from service.main import FEATURES
 from tests.running import RunningService
 
@@ -39,6 +40,8 @@ hypothesis.settings.load_profile("drawn")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    for name in os.environ.keys() - without_libpq(os.environ):
+        del os.environ[name]  # the shell's PGSSLMODE is for another Postgres than these
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(secrets.randbelow(2**32))
 

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[3]
 # The one that runs the tests may be where another user cannot reach.
 _PYTHON_OF_ALL = shutil.which("python3", path="/usr/local/bin:/usr/bin") or "python3"
 _numbers = itertools.count()
+FOLDER = "mein Büro"
+"""A space, and a letter that is not ASCII."""
 MADE = shutil.ignore_patterns(".*", "__pycache__", "reports", "build", "dist")
 
 
@@ -34,13 +36,13 @@ class Clone:
     @classmethod
     def make(cls, parent: Path, *, user: str) -> "Clone":
         """Below a home that is closed to all others."""
-        shutil.copytree(ROOT, parent / "brigade", ignore=MADE)
+        shutil.copytree(ROOT, parent / FOLDER, ignore=MADE)
         (parent / "home").mkdir()
         owner = pwd.getpwnam(user)
         for path in (parent, *parent.rglob("*")):
             os.chown(path, owner.pw_uid, owner.pw_gid)
         parent.chmod(0o700)
-        return cls(parent / "brigade", user)
+        return cls(parent / FOLDER, user)
 
     def start(self, *command: str, **variables: str | int) -> "LocalRun":
         variables.setdefault("PORT", free_port())

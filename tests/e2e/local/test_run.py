@@ -1,5 +1,6 @@
 """`make run` for real: from nothing, again, after every way to die, and where it must refuse."""
 
+import shutil
 import signal
 import socket
 import sys
@@ -38,10 +39,27 @@ def clone(clone_for: Callable[[str], Clone]) -> Clone:
     return clone_for(users()[0])
 
 
+def shell_of_others(clone: Clone) -> dict[str, str]:
+    """Variables and files for other Pythons, other package managers and other Postgres servers than those of make run."""
+    elsewhere = clone.folder.parent / "elsewhere"
+    (elsewhere / "service").mkdir(parents=True)
+    (elsewhere / "service" / "__init__.py").write_text("raise RuntimeError('another service')")
+    pip_conf = clone.folder.parent / "home" / ".config" / "pip" / "pip.conf"
+    pip_conf.parent.mkdir(parents=True)
+    pip_conf.write_text("[global]\nuser = yes\n[install]\nno-binary = :all:\n")
+    for path in (elsewhere, pip_conf, *elsewhere.rglob("*"), *pip_conf.parents[:2]):
+        shutil.chown(path, clone.user)
+    pip = {"PIP_USER": "1", "PIP_PREFIX": "/nowhere", "PIP_TARGET": "/nowhere", "PIP_REQUIRE_VIRTUALENV": "1"}
+    python = {"PYTHONPATH": str(elsewhere), "PYTHONHOME": "/nowhere", "PYTHONSAFEPATH": "1", "VIRTUAL_ENV": "/nowhere"}
+    libpq = {"PGSSLMODE": "verify-full", "PGTARGETSESSIONATTRS": "standby", "PGSERVICE": "none", "PGOPTIONS": "-c x=y"}
+    terminal = {"LANG": "C", "LC_ALL": "C", "COLUMNS": "8", "UV_SYSTEM_PYTHON": "1"}
+    return pip | python | libpq | terminal
+
+
 @pytest.mark.parametrize("user", users())
 def test_make_run_serves_from_a_fresh_clone_and_sooner_again(clone_for: Callable[[str], Clone], user: str) -> None:
     clone = clone_for(user)
-    first = clone.start("make", "run")
+    first = clone.start("make", "run", **shell_of_others(clone))
     first_s = first.wait_ready()
     assert httpx.get(f"{first.url}/docs").is_success
     assert f"{first.url}/docs" in first.output()
