@@ -10,6 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+import structlog
+
 from brigade.cli import CommandError
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import PostgresFacts, ask_postgres, session, with_redis
@@ -17,18 +19,23 @@ from brigade.cli.sizing import make_plan
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import GENERATIONS, as_table, session_options
 from brigade.stores.copies import sign
+from brigade.telemetry import logs
 
 GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
 
 
 def main() -> int:
     settings = load_settings()
+    logs.configure(settings)
     if not GUNICORN_CONF.is_file():
         raise CommandError(f"{GUNICORN_CONF} is missing: it belongs beside the service folder.")
     check_port(settings)
     check_state_dir(settings)
     plan = make_plan(settings, asyncio.run(_check_servers(settings)))
-    print(as_table(plan), flush=True)
+    if settings.log_format == "json":
+        structlog.get_logger("brigade.cli").info("plan", plan=plan.as_json())
+    else:
+        print(as_table(plan), flush=True)
     # Workers size themselves again; this is what they cannot know without asking the server.
     os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF)]

@@ -20,6 +20,7 @@ from brigade.settings import ConfigurationError, Settings
 from brigade.settings.store_urls import read_postgres_url, read_redis_url
 from brigade.stores.postgres_client import connect
 from brigade.stores.redis_client import AnyRedis, open_redis
+from brigade.telemetry import logs
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 T = TypeVar("T")
@@ -173,9 +174,15 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patien
             if time.monotonic() + PAUSE_S > deadline:
                 raise CommandError(f"{server} does not answer: {_line(error)}.") from None
         if not told:
-            print(f"waiting for {server.partition(': ')[2]} ...", file=sys.stderr, flush=True)
+            _announce_wait(server.partition(": ")[2])
             told = True
         await asyncio.sleep(PAUSE_S)
+
+
+def _announce_wait(server: str) -> None:
+    """Say so on stderr, in `run` as a line of its log."""
+    if not logs.write_on_stderr("info", "waiting for a server", server=server):
+        print(f"waiting for {server} ...", file=sys.stderr, flush=True)
 
 
 def _at(servers: Sequence[tuple[str, int]]) -> str:

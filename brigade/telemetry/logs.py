@@ -1,19 +1,14 @@
-"""One line an event, on stdout, as JSON or as text for people; written by a thread, so that a slow pipe stops no loop.
+"""One line an event, on stdout, as JSON or as text for people. Gunicorn's, uvicorn's and the libraries' lines too.
 
-Gunicorn's, uvicorn's and the libraries' lines take the same way.
+Rendered where the event happens, and written by a thread, so that a slow reader stops no loop.
 """
 
 import logging
 import os
-import queue
-import select
-import sys
-import threading
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -21,34 +16,76 @@ from gunicorn.glogging import Logger
 
 from brigade.settings import Settings, load_settings
 from brigade.telemetry import tracing
+from brigade.telemetry.access_log import LOGGER, AccessLog
+from brigade.telemetry.log_writer import STDERR, STDOUT, LogWriter
+from brigade.telemetry.rendering import renderer
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-QUEUE_LINES = 10_000
-"""About 5 MB of lines; when the reader of stdout stalls for longer, lines are dropped and counted, not requests."""
+access_logger = logging.getLogger(LOGGER)
 
-access_logger = logging.getLogger("service.access")
-access = structlog.get_logger(access_logger.name)
 
-OF_SEVERAL_LINES = {"event", "exception", "stack"}
+class Handler(logging.Handler):
+    """Renders records and gives them to the writer of this process."""
 
-GATHER_S = 0.02
-"""How late a line may be."""
+    def __init__(self, log_format: str, descriptor: int = STDOUT) -> None:
+        super().__init__()
+        self.log_format = log_format
+        self.render = renderer(log_format)
+        self.writer = LogWriter(self.describe, descriptor)
+        self.access = AccessLog(self.writer.put, self.render, for_people=log_format == "console")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self._as_line(record)
+        except Exception as error:  # noqa: BLE001 - a bad log call must cost neither the request nor the lines after it
+            line = self._as_defect(record, error)
+        self.writer.put(line)
+
+    def _as_line(self, record: logging.LogRecord) -> bytes:
+        if isinstance(record.msg, dict) and hasattr(record, "_logger"):  # structlog's, which is ready
+            event = dict(record.msg)
+        else:
+            event = {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+            if record.stack_info:
+                event["stack"] = record.stack_info
+            _add_context(None, "", event)
+            structlog.processors.format_exc_info(None, "", event)
+        return self.render(event)
+
+    def _as_defect(self, record: logging.LogRecord, error: Exception) -> bytes:
+        return self.describe(
+            "error",
+            "log call cannot be rendered",
+            error=str(error),
+            by=record.name,
+            message=_safe_repr(record.msg),
+            values=_safe_repr(record.args),
+            file=record.pathname,
+            line=record.lineno,
+        )
+
+    def describe(self, level: str, name: str, **values: Any) -> bytes:
+        """Render an event of the log itself."""
+        event = {"event": name, "level": level, "logger": __name__, "timestamp": _now(), "pid": os.getpid()}
+        return self.render(event | values)
+
+
+_installed: Handler | None = None
+"""What `configure` has made for this process."""
 
 
 def configure(settings: Settings) -> None:
-    """Set up logging of this process; lines are written where they are made, until `written_by_thread`."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_request,
-    ]
+    """Set up logging of this process. Lines are written where they are made, until `written_by_thread`."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            _add_context,
             structlog.processors.format_exc_info,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -56,34 +93,18 @@ def configure(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_renderers(settings)))
+    global _installed  # noqa: PLW0603 - as are the handlers of logging
+    _installed = Handler(settings.log_format)
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [_installed]
     root.setLevel(settings.log_level.upper())
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.setLevel(max(root.level, logging.WARNING))
     uvicorn.propagate = True  # its worker class hands it Gunicorn's handlers instead
 
 
-def _renderers(settings: Settings) -> list[Any]:
-    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    if settings.log_format == "console":
-        colors = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        return [remove, _Console(colors=colors, pad_event_to=0)]
-    return [remove, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-
-
-class _Console(structlog.dev.ConsoleRenderer):
-    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
-        """A terminal does what control characters say, and a path may hold them."""
-        for key, value in event.items():
-            if isinstance(value, str) and not value.isprintable() and key not in OF_SEVERAL_LINES:
-                event[key] = value.encode("unicode_escape").decode()
-        return super().__call__(logger, name, event)
-
-
-def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _add_context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["timestamp"] = _now()
     event["pid"] = os.getpid()
     if (identifier := request_id.get()) != "-":
         event["request_id"] = identifier
@@ -91,103 +112,55 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     return event
 
 
-class _Threaded(logging.Handler):
-    """Has a thread render and write. One that is woken for each line takes the GIL from the loop as often; this one sleeps
-    while they gather.
-    """
-
-    def __init__(self, direct: "logging.StreamHandler[Any]") -> None:
-        super().__init__()
-        self.setFormatter(direct.formatter)
-        assert isinstance(direct.formatter, structlog.stdlib.ProcessorFormatter)
-        self._render = direct.formatter.processors[-1]
-        self._stream = direct.stream
-        self._lines: queue.SimpleQueue[logging.LogRecord | dict[str, Any] | None] = queue.SimpleQueue()
-        self._dropped = 0
-        self._gathered = ""
-        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._lines.put(None)
-        self._thread.join()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.put(record)
-
-    def put(self, line: logging.LogRecord | dict[str, Any]) -> None:
-        """A dict is the short way for the one line that every request has: 15 µs, where a log record takes 75."""
-        if self._lines.qsize() >= QUEUE_LINES:
-            self._dropped += 1
-            return
-        if self._dropped:
-            lines, self._dropped = self._dropped, 0
-            self._lines.put(_line("warning", "log lines dropped", lines=lines))
-        self._lines.put(line)
-
-    def _write_all(self) -> None:
-        while True:
-            if idle := self._lines.empty():
-                self._write()
-            line = self._lines.get()
-            if line is None:
-                break
-            if idle:
-                time.sleep(GATHER_S)
-            text = self._as_text(line)
-            if len(self._gathered) + len(text) > select.PIPE_BUF:  # what a pipe takes undivided: others write to it too
-                self._write()
-            self._gathered += text
-        self._write()
-
-    def _as_text(self, line: logging.LogRecord | dict[str, Any]) -> str:
-        if isinstance(line, logging.LogRecord):
-            return self.format(line) + "\n"
-        line["timestamp"] = datetime.fromtimestamp(line["timestamp"], UTC).isoformat().replace("+00:00", "Z")
-        return str(self._render(None, "info", line)) + "\n"
-
-    def _write(self) -> None:
-        self._stream.write(self._gathered)
-        self._stream.flush()
-        self._gathered = ""
+def _now() -> str:
+    now_s = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1e6):06d}Z"
 
 
-def log_access(event: dict[str, Any]) -> None:
-    handler = logging.getLogger().handlers[0]
-    if not isinstance(handler, _Threaded):
-        access.info("request", **event)
-    elif access_logger.isEnabledFor(logging.INFO):
-        handler.put(_line("info", "request", **event))
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not why a line is lost
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
 
 
-def _line(level: str, name: str, **values: Any) -> dict[str, Any]:
-    line = {"event": name, "level": level, "logger": access_logger.name, "timestamp": time.time()}
-    return dict(_add_request(None, "", line | values))
+def log_access(
+    scope: Mapping[str, Any], identifier: str, status: int, duration_s: float, spent: Mapping[tracing.Kind, float]
+) -> None:
+    """Write the line of one request that has been answered, or whose client has gone."""
+    if _installed is not None and access_logger.isEnabledFor(logging.INFO):
+        access = _installed.access
+        access.write(access.line(scope, identifier, status, duration_s, spent))
+
+
+def lines_dropped() -> int:
+    """How many lines of this process nobody took."""
+    return _installed.writer.dropped_total if _installed else 0
 
 
 @contextmanager
 def written_by_thread() -> Iterator[None]:
-    """From here on a thread of this process writes the lines that `configure` sent to stdout. Enter after the fork."""
-    root = logging.getLogger()
-    direct = root.handlers
-    ours = [handler for handler in direct if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter)]
-    if not ours:
+    """Write this process's lines from a thread from here on. Enter after the fork."""
+    if (handler := _installed) is None:
         yield
         return
-    threaded = _Threaded(ours[0])  # type: ignore[arg-type]
-    root.handlers = [threaded]
-    threaded.start()
+    handler.writer.start()
     try:
         yield
     finally:
-        root.handlers = direct
-        threaded.stop()
+        handler.writer.stop()
+
+
+def write_on_stderr(level: str, name: str, **values: Any) -> bool:
+    """Write a line for machines to stderr. False if this process has no log, or one for people."""
+    if _installed is None or _installed.log_format != "json":
+        return False
+    os.write(STDERR, _installed.describe(level, name, **values))
+    return True
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]
-    """Gunicorn's lines go the way of all others. It sets up logging in the master, once more at each reload."""
+    """Gunicorn's lines go the way of all others. It sets up logging in the master, and again at each reload."""
 
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg

@@ -13,6 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Scope
 
+from brigade.telemetry import logs
+
 UNMATCHED = "unmatched"
 """For a path that is no route: paths are a client's to choose, and each would be a series of its own."""
 
@@ -70,6 +72,9 @@ DURATION = histogram(
     buckets=REQUEST_BUCKETS_S,
 )  # fmt: skip
 abandoned = Count(counter("http_requests_abandoned", "Clients that went away before their answer."))
+
+_log_lines_dropped = counter("log_lines_dropped", "Log lines that nobody took.")
+told_each_second.append(lambda: tell(_log_lines_dropped, logs.lines_dropped()))
 
 redis_calls = Tally(histogram("redis_call_seconds", "Round trips to Redis.", buckets=CALL_BUCKETS_S))
 redis_failures = Count(counter("redis_failures", "Calls that Redis did not answer."))

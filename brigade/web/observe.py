@@ -25,8 +25,6 @@ from brigade.web.hot import ATTEMPT, Attempt, deliver
 from brigade.web.probes import is_probe
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-PATH_SHOWN = 300
-"""Characters. Of 32 kB, lines would tear one another in the pipe that the workers share, and 10,000 that wait take 300 MB."""
 
 log = structlog.get_logger("service.access")
 
@@ -88,7 +86,7 @@ class Observe:
             else:
                 metrics.abandoned.total += 1
             if status >= 500 or "key" in scope or (self.samples(scope) and not is_probe(scope)):
-                self._log(scope, status, duration_s, dict(sums))
+                log_access(scope, identifier.decode(), status, duration_s, sums)
 
     def headers(self, identifier: bytes, status: int) -> list[Header]:
         """Of every answer. A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""
@@ -100,27 +98,6 @@ class Observe:
         if drawn is None:
             drawn = scope["sampled"] = random.random() < self.sample  # noqa: S311
         return drawn
-
-    @staticmethod
-    def _log(scope: Scope, status: int, duration_s: float, sums: dict[Kind, float]) -> None:
-        client = scope["client"]
-        log_access(
-            {
-                "method": scope["method"],
-                "path": scope["path"][:PATH_SHOWN],
-                "route": getattr(scope.get("route"), "path", None),
-                "status": status or 499,  # no answer: the client went away first
-                "duration_ms": _ms(duration_s),
-                "loop_ms": _ms(max(0.0, duration_s - sum(sums.values()))),
-                **{f"{kind}_ms": _ms(seconds) for kind, seconds in sums.items()},
-                "client": client[0] if client else None,
-                **({"key": scope["key"]} if "key" in scope else {}),
-            }
-        )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
 
 
 def identify(scope: Scope) -> bytes:

@@ -1,3 +1,4 @@
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ def taken_port() -> Iterator[int]:
 
 def refused(done: "subprocess.CompletedProcess[str]", *named: str) -> None:
     """In one sentence, after at most a line about waiting, and before Gunicorn."""
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("waiting for ")]
+    lines = [line for line in done.stderr.splitlines() if not line.startswith('{"event":"waiting for a server"')]
     assert done.returncode in {1, 2}
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("service: ")
@@ -48,7 +49,7 @@ def test_postgres_out_of_reach_is_refused_without_its_password(run: Run, taken_p
     for port in (9, taken_port):
         done = run("run", PORT=free_port, DATABASE_URL=f"postgresql://user:s3cret@127.0.0.1:{port}/db")
         refused(done, "DATABASE_URL", f"127.0.0.1:{port}", "does not answer")
-        assert "waiting for Postgres" in done.stderr
+        assert json.loads(done.stderr.splitlines()[0])["server"] == f"Postgres at 127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ async def test_run_prints_the_plan_and_becomes_gunicorn_with_as_many_workers(
     service = start_service(workers=3)
     assert "gunicorn" in " ".join(psutil.Process(service.pid).cmdline())
     assert len(service.worker_pids()) == 3
-    plan = {line.split()[0]: line.split()[1] for line in service.log().splitlines()[1:16]}
-    assert plan["workers"] == "3"
+    plan = {name: row["value"] for name, row in json.loads(service.log().splitlines()[0])["plan"].items()}
+    assert plan["workers"] == 3
     most = await pg.fetchval("SELECT current_setting('max_connections')::int")
-    assert int(plan["db_pool"]) * 3 * 2 <= int(plan["connection_budget"]) < most
+    assert plan["db_pool"] * 3 * 2 <= plan["connection_budget"] < most

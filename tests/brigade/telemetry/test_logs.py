@@ -1,32 +1,32 @@
 """Every line of a running service is as docs/logs.schema.json says."""
 
-import io
+import asyncio
 import json
-import logging
 import os
 import signal
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema_rs
 import pytest
-import structlog
 
-from brigade.settings import Settings
-from brigade.telemetry import logs
+from brigade.telemetry.access_log import LINES_FOR_PEOPLE, AccessLog
+from brigade.telemetry.rendering import as_json, renderer
 from local.servers import Valkey
 from tests.brigade.ops.test_ops import eventually
 from tests.conftest import StartService
 from tests.running import RunningService
 
-pytestmark = pytest.mark.drives("links", "lab")
+pytestmark = [pytest.mark.drives("links"), pytest.mark.anyio]
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "logs.schema.json").read_text())
 
 
 def lines(service: RunningService) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+    """Of stdout and stderr together."""
+    return [json.loads(line) for line in service.log().splitlines()]
 
 
 def line_of(service: RunningService, path: str) -> dict[str, Any]:
@@ -49,32 +49,44 @@ def test_every_line_is_as_the_schema_says(start_service: StartService, valkey: V
     os.kill(service.worker_pids()[0], signal.SIGKILL)
     eventually(lambda: "ended: died." in service.log() and "event loop was blocked" in service.log())
     service.stop()
+    assert lines(service)[0]["plan"]["workers"]["value"] == 2
     for line in lines(service):
         jsonschema_rs.validate(SCHEMA, line, validate_formats=True)
 
 
 def test_text_for_people_obeys_nobody() -> None:
-    render = logs._renderers(Settings(log_format="console"))[-1]
     path = "/\x1b[2J\x9b31m\n\u202e\x07"
-    line = render(None, "info", {"event": "request", "path": path, "status": 404})
-    assert line.isprintable()
+    line = renderer("console")({"event": "request", "path": path, "status": 404}).decode()
+    assert line.removesuffix("\n").isprintable()
     assert r"path=/\x1b[2J\x9b31m\n" in line
 
 
-def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "QUEUE_LINES", 2)
-    direct = logging.StreamHandler(io.StringIO())
-    direct.setFormatter(structlog.stdlib.ProcessorFormatter(processors=logs._renderers(Settings(log_format="json"))))
-    threaded = logs._Threaded(direct)
-    for event in ("first", "second", "third", "fourth"):
-        threaded.put({"event": event, "timestamp": 0.0})
-    threaded.start()
-    eventually(lambda: "second" in direct.stream.getvalue())
-    threaded.put({"event": "last", "timestamp": 0.0})
-    threaded.stop()
-    written = [json.loads(line) for line in direct.stream.getvalue().splitlines()]
-    assert [line["event"] for line in written] == ["first", "second", "log lines dropped", "last"]
-    assert written[2]["lines"] == 2
+@pytest.mark.parametrize("value", ["\u2028", "\x85", "\ud800", 2**70, float("nan"), object(), {1: 2}, "\x00\n"])
+def test_json_is_one_line_of_ascii_whatever_is_in_it(value: object) -> None:
+    line = as_json({"event": "x", "value": value})
+    assert line.isascii()
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line)["event"] == "x"
+
+
+async def test_people_are_shown_some_requests_of_a_second_and_told_of_the_others() -> None:
+    shown: list[dict[str, Any]] = []
+
+    def render(line: MutableMapping[str, Any]) -> bytes:
+        shown.append(dict(line))
+        return b""
+
+    access = AccessLog(lambda _: None, render, for_people=True)
+    line = access.line({"method": "GET", "path": "/"}, "abc", 200, 0.001, {})
+    for _ in range(100):
+        access.write(line)
+    assert len(shown) == LINES_FOR_PEOPLE
+    while len(shown) == LINES_FOR_PEOPLE:  # noqa: ASYNC110 - a timer of the log's own
+        await asyncio.sleep(0.01)
+    assert (shown[-1]["event"], shown[-1]["lines"]) == ("requests that are not shown", 100 - LINES_FOR_PEOPLE)
+    access.write(line)
+    assert shown[-1] is not line
+    assert len(shown) == LINES_FOR_PEOPLE + 2
 
 
 def test_a_request_says_where_its_time_went(start_service: StartService) -> None:

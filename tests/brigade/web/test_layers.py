@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
@@ -10,10 +11,10 @@ import pytest
 from fastapi import APIRouter, Body, Query
 from pydantic import AfterValidator
 from starlette.types import Message, Receive, Scope, Send
-from structlog.testing import capture_logs
 
 from brigade.errors import Problem
 from brigade.settings import Settings
+from brigade.telemetry import logs
 from brigade.web.hot import HotRoute, answer, served_by
 from service.main import Service
 
@@ -119,13 +120,17 @@ async def test_invalid_input_is_told_where_and_why(client: httpx.AsyncClient) ->
 
 
 async def test_an_unhandled_error_is_a_500_that_tells_nothing(
-    client: httpx.AsyncClient,
+    client: httpx.AsyncClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with capture_logs() as lines:
-        response = await client.get("/broken")
+    logs.configure(Settings())
+    response = await client.get("/broken")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert problem(response)["status"] == 500
     assert "secret" not in response.text
-    assert [(line["event"], line["log_level"]) for line in lines] == [("unhandled error", "error"), ("request", "info")]
+    assert [(line["event"], line["level"]) for line in lines if line["logger"] != "httpx"] == [
+        ("unhandled error", "error"),
+        ("request", "info"),
+    ]
 
 
 async def test_a_request_past_its_time_is_a_503(client: httpx.AsyncClient) -> None:

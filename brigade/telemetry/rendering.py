@@ -1,0 +1,50 @@
+"""How an event becomes a line: as JSON for machines, as text for people."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+OF_SEVERAL_LINES = {"event", "exception", "stack"}
+
+Render = Callable[[MutableMapping[str, Any]], bytes]
+"""Renders one event as a line, with its line end."""
+
+
+def renderer(log_format: str) -> Render:
+    """Choose how this process renders its events."""
+    if log_format == "json":
+        return as_json
+    colors = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    console = _Console(colors=colors, pad_event_to=0)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+
+    def as_text(event: MutableMapping[str, Any]) -> bytes:
+        line: str = console(None, event.get("level", "info"), event)
+        return f"{line}\n".encode(encoding, "backslashreplace")
+
+    return as_text
+
+
+def as_json(event: Mapping[str, Any]) -> bytes:
+    """Render one object in one line of ASCII, so that no reader of any encoding sees a line end or a control in it."""
+    try:
+        line = orjson.dumps(event, default=repr, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # half a surrogate pair, a key that is no string, a number of more than 64 bits
+        return json.dumps(event, default=repr).encode() + b"\n"
+    if line.isascii():
+        return line
+    return json.dumps(orjson.loads(line)).encode() + b"\n"
+
+
+class _Console(structlog.dev.ConsoleRenderer):
+    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        """Escape control characters, because a terminal obeys them and a path may hold them."""
+        for key, value in event.items():
+            if isinstance(value, str) and not value.isprintable() and key not in OF_SEVERAL_LINES:
+                event[key] = value.encode("unicode_escape").decode()
+        return super().__call__(logger, name, event)
