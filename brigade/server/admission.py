@@ -128,6 +128,9 @@ class AdmittingProtocol(Protocol):
         """
         try:
             return await self.app(*asgi)
+        except BaseException:
+            cycle.forget_unsent_head()
+            raise
         finally:
             cycle.release()
             if paused and slots is admission:

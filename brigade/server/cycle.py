@@ -35,10 +35,16 @@ class Cycle(Holder, RequestResponseCycle):
         return message
 
     async def send_500_response(self) -> None:
-        """An answer that could not be sent must not be counted as if this were it."""
-        self.transport.before.clear()
         lifecycle.refused[500] += 1
         await super().send_500_response()
+
+    def forget_unsent_head(self) -> None:
+        """Make room for a 500 where uvicorn refused a header of the answer: what precedes the first byte, its count say,
+        has not happened then.
+        """
+        if self.transport.before:
+            self.transport.before.clear()
+            self.response_started, self.chunked_encoding, self.expected_content_length = False, None, 0
 
     async def send_whole(self, message: Any) -> None:
         """Send head and body in one message. To `send` them in two takes 5 µs more."""

@@ -27,16 +27,14 @@ def check_head(headers: Sequence[Header], version: str) -> None:
         Refused
     """
     check_header_count(headers)
-    hosts = codings = 0
+    hosts = 0
     for name, value in headers:
         if name == b"host":
             hosts += 1
             if not _is_host(value):
                 raise Refused(400, "The Host header is not a host.")
-        elif name == b"transfer-encoding":
-            codings += 1
-            if codings > 1 or value.lower() != b"chunked" or version != "1.1":
-                raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
+        elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version != "1.1"):
+            raise Refused(501, "The one transfer coding is chunked, and HTTP/1.1 has it.")
     if hosts != 1 and (hosts or version != "1.0"):
         raise Refused(400, "A request has one Host header.")
     if version not in {"1.1", "1.0"}:

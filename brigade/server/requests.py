@@ -142,7 +142,7 @@ class RequestReader(Connection):
         cycle, self.receiving = self.receiving, None
         assert cycle is not None
         if not cycle.response_complete:
-            cycle.more_body = False
+            cycle.more_body = cycle.waiting_for_100_continue = False
             cycle.message_event.set()
             self.begin_complete(cycle)
 

@@ -22,6 +22,7 @@ last_path: ContextVar[str] = ContextVar("last_path", default="")
 
 LARGE_PARTS = 1000
 LARGE_PART_BYTES = 30_000
+BLOCK_BYTES = 8_000_000
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -91,24 +92,39 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         case "/whole" | "/uncounted":
             await scope["extensions"]["service.answer"](_whole(scope))
             return
+        case "/stream" | "/block-of-bytes" | "/bad-header" | "/large":
+            await _answer_at_length(scope, send, seconds)
+            return
+    client = scope["client"][0] if scope["client"] else ""
+    headers = ",".join(name.decode() for name, _ in scope["headers"])
+    body = f"{os.getpid()} {lifecycle.draining} {client} {headers}".encode()
+    host = b"".join(value for name, value in scope["headers"] if name == b"host")
+    asked_for = b"%s %s %s" % (host, scope["path"].encode(), scope["query_string"])
+    head = [(b"content-length", str(len(body)).encode()), (b"worked-for", other.encode()), (b"asked-for", asked_for)]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer_at_length(scope: dict[str, Any], send: Send, seconds: float) -> None:
+    match scope["path"]:
         case "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"first", "more_body": True})
             await asyncio.sleep(seconds)
             await send({"type": "http.response.body", "body": b"last"})
-            return
+        case "/block-of-bytes":
+            await send(
+                {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % BLOCK_BYTES)]}
+            )
+            await send({"type": "http.response.body", "body": bytes(BLOCK_BYTES)})
+        case "/bad-header":
+            scope["extensions"]["service.before_answer"](lambda: _note("counted"))
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b\nc")]})
         case "/large":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for _ in range(LARGE_PARTS):
                 await send({"type": "http.response.body", "body": bytes(LARGE_PART_BYTES), "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-            return
-    client = scope["client"][0] if scope["client"] else ""
-    headers = ",".join(name.decode() for name, _ in scope["headers"])
-    body = f"{os.getpid()} {lifecycle.draining} {client} {headers}".encode()
-    head = [(b"content-length", str(len(body)).encode()), (b"worked-for", other.encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": head})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _block(seconds: float) -> None:
