@@ -1,17 +1,71 @@
-"""The end of what runs in the background of a lifespan."""
+"""Background tasks of a lifespan: they survive every error, and they end when they are told to."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-AGAIN_S = 0.1
+import structlog
+
+from brigade.errors import Unavailable
+from brigade.telemetry.log_throttle import LogThrottle
+from brigade.telemetry.metrics import counter
+
+CANCEL_EVERY_S = 0.1
+MAX_BACKOFF_S = 30.0
+
+log = structlog.get_logger("service.tasks")
+
+FAILURES = counter("background_task_failures", "Errors that a background task survived.", ["task"])
+
+
+def supervised(name: str, step: Callable[[], Awaitable[object]], *, every_s: float) -> asyncio.Task[None]:
+    """Start a task that awaits `step()`, waits for `every_s`, and does so again until it is cancelled.
+
+    No exception ends the task. An `Unavailable` means that a store is away, which the store's own metrics say, so the
+    next step follows as usual. Any other exception is logged (at most every 10 s), counted in
+    `background_task_failures_total{task=name}`, and followed by a pause that doubles up to 30 s.
+    """
+    FAILURES.labels(name)  # exported as 0 from the start, so that an alert sees the first failure
+    return asyncio.create_task(_repeat(name, step, every_s), name=name)
+
+
+async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: float) -> None:
+    throttle, failures_in_a_row = LogThrottle(), 0
+    while True:
+        try:
+            await step()
+        except Unavailable:
+            failures_in_a_row = 0
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                raise
+            failures_in_a_row += 1
+            FAILURES.labels(name).inc()
+            if (left_out := throttle.admit(type(error).__name__)) is not None:
+                log.exception("background task failed and goes on", task=name, left_out=left_out)
+        else:
+            failures_in_a_row = 0
+        await asyncio.sleep(_pause_s(every_s, failures_in_a_row))
+
+
+def _is_being_cancelled() -> bool:
+    """Whether this task itself was cancelled; a step may also await something else that was."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _pause_s(every_s: float, failures_in_a_row: int) -> float:
+    return min(every_s * float(1 << min(failures_in_a_row, 10)), max(every_s, MAX_BACKOFF_S))
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel, and wait until each has ended. A cancellation may be lost: now and then one was that came while redis-py
-    opened a connection, and a worker told to stop right after its start then hung until it was killed.
+    """Cancel the tasks and wait until each has ended.
+
+    A cancellation can be lost: redis-py lost some that came while it opened a connection, and a worker that was told to
+    stop right after its start then hung until it was killed. Tasks that have not ended are therefore cancelled again.
     """
     pending = set(tasks)
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=AGAIN_S)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_EVERY_S)

@@ -14,8 +14,8 @@ from brigade.deps import on_ops_side, resources_of
 from brigade.lab import live, routes, work
 from brigade.lab.cache import LabCache
 from brigade.lab.deps import Lab
-from brigade.lab.feed import Feed
-from brigade.tasks import end
+from brigade.lab.feed import LOOK_EVERY_S, Feed
+from brigade.tasks import end, supervised
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         return
     pace = await asyncio.to_thread(work.calibrate, resources.settings.state_dir / "lab" / "iterations_per_ms")
     async with aclosing(LabCache(resources)) as cache:
-        feed = asyncio.create_task(Feed(resources, cache).run(), name="lab-feed")
+        feed = supervised("lab-feed", Feed(resources, cache).look, every_s=LOOK_EVERY_S)
         yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
         await end(feed)
 

@@ -4,7 +4,6 @@ While nobody does, it asks once a second whether somebody began to, and no reque
 """
 
 import asyncio
-import contextlib
 import json
 import time
 import types
@@ -16,7 +15,6 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brigade.errors import CacheUnavailable
 from brigade.lab.cache import LabCache
 from brigade.lab.deps import WORKER
 from brigade.resources import Resources
@@ -96,12 +94,10 @@ class Feed:
         self._changed: dict[int, Trace] = {}
         self._told_incidents = self._count = 0
 
-    async def run(self) -> None:
-        while True:
-            with contextlib.suppress(CacheUnavailable):
-                if await self.cache.is_watched():
-                    await self._publish_while_watched()
-            await asyncio.sleep(LOOK_EVERY_S)
+    async def look(self) -> None:
+        """Publish for as long as somebody watches."""
+        if await self.cache.is_watched():
+            await self._publish_while_watched()
 
     async def _publish_while_watched(self) -> None:
         resources = self.resources

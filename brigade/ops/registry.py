@@ -1,6 +1,5 @@
 """Every live worker of every replica, by way of Redis: each writes its own state once a second, Redis forgets the dead."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,7 +14,7 @@ from brigade.resources import Resources
 from brigade.server.admission import admission
 from brigade.server.lifecycle import lifecycle
 from brigade.stores import copies
-from brigade.tasks import end
+from brigade.tasks import end, supervised
 from brigade.telemetry.metrics import WorkerStats
 
 PUBLISH_EVERY_S = 1.0
@@ -77,7 +76,7 @@ class Registry:
         self._key = f"{{workers}}:{self.id}"
 
     async def __aenter__(self) -> "Registry":
-        self._task = asyncio.create_task(self._publish_for_ever(), name="registry")
+        self._task = supervised("registry", self._publish, every_s=PUBLISH_EVERY_S)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -85,14 +84,8 @@ class Registry:
         with contextlib.suppress(CacheUnavailable):
             await self.resources.cache.run(lambda redis: redis.delete(self._key))
 
-    async def _publish_for_ever(self) -> None:
-        while True:
-            self._cpu_percent = self._process.cpu_percent()
-            with contextlib.suppress(CacheUnavailable):
-                await self._publish()
-            await asyncio.sleep(PUBLISH_EVERY_S)
-
     async def _publish(self) -> None:
+        self._cpu_percent = self._process.cpu_percent()
         state = self.own_state().model_dump_json()
 
         async def write(redis: Any) -> None:
