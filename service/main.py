@@ -65,6 +65,7 @@ class Service(FastAPI):
             super().build_middleware_stack(),
             max_body_bytes=settings.max_body_bytes,
             request_timeout_s=settings.request_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
         )
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
         paths = HotPaths(guards, self.hot_routes)

@@ -5,6 +5,7 @@ Starlette's own body limit answers in plain text and outside all middleware, uns
 
 import asyncio
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.errors import ContentTooLarge, RequestTimeout, render
@@ -12,42 +13,84 @@ from brigade.headers import declared_bytes
 
 
 class Guards:
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, request_timeout_s: float) -> None:
+    """The application has `request_timeout_s` to begin its answer, and the client `body_timeout_s` to send a body. Neither
+    is charged for the time that the other takes.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, request_timeout_s: float, body_timeout_s: float) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.request_timeout_s = request_timeout_s
+        self.body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         if declared_bytes(scope["headers"]) > self.max_body_bytes:
-            return await render(self._too_large())(scope, receive, send)
-        deadline = asyncio.timeout(self.request_timeout_s)
-        started = False
-        received_bytes = 0
-
-        async def receive_limited() -> Message:
-            nonlocal received_bytes
-            message = await receive()
-            received_bytes += len(message.get("body", b""))
-            if received_bytes > self.max_body_bytes:
-                raise self._too_large()
-            return message
-
-        async def send_started(message: Message) -> None:
-            nonlocal started
-            if not started:
-                started = True
-                deadline.reschedule(None)  # an answer that has begun, a stream say, may take its time
-            await send(message)
-
+            return await render(too_large(self.max_body_bytes))(scope, receive, send)
+        request = GuardedRequest(self, receive, send)
         try:
-            async with deadline:
-                await self.app(scope, receive_limited, send_started)
-        except TimeoutError:
-            if started or not deadline.expired():
+            async with request.deadline:
+                await self.app(scope, request.receive, request.send)
+        except ClientDisconnect:
+            if not request.disconnected:
                 raise
-            await render(RequestTimeout(f"No answer within {self.request_timeout_s:g} s."))(scope, receive, send)
+        except TimeoutError:
+            if request.started or not request.deadline.expired():
+                raise
+            await render(self._too_late(request))(scope, receive, send)
 
-    def _too_large(self) -> ContentTooLarge:
-        return ContentTooLarge(f"A body may have {self.max_body_bytes} bytes at most.", headers={"Connection": "close"})
+    def _too_late(self, request: "GuardedRequest") -> RequestTimeout:
+        if request.awaits_body:
+            return RequestTimeout(f"The body did not come within {self.body_timeout_s:g} s.")
+        return RequestTimeout(f"No answer within {self.request_timeout_s:g} s.")
+
+
+class GuardedRequest:
+    """A request that the application works on, and what it has taken so far."""
+
+    def __init__(self, guards: Guards, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._max_body_bytes = guards.max_body_bytes
+        self._received_bytes = 0
+        self._body_left_s = guards.body_timeout_s
+        self._body_complete = False
+        self.deadline = asyncio.timeout(guards.request_timeout_s)
+        self.awaits_body = self.started = self.disconnected = False
+
+    async def receive(self) -> Message:
+        until_s = self.deadline.when()
+        if self._body_complete or until_s is None:
+            return self._note(await self._receive())
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
+        self.deadline.reschedule(began_s + self._body_left_s)
+        self.awaits_body = True
+        message = await self._receive()
+        self.awaits_body = False
+        waited_s = now_s() - began_s
+        self._body_left_s -= waited_s
+        self.deadline.reschedule(until_s + waited_s)
+        return self._note(message)
+
+    def _note(self, message: Message) -> Message:
+        self.disconnected |= message["type"] == "http.disconnect"
+        self._body_complete = not message.get("more_body", False)
+        self._received_bytes += len(message.get("body", b""))
+        if self._received_bytes > self._max_body_bytes:
+            raise too_large(self._max_body_bytes)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """An answer that has begun, a stream say, may take its time. Nobody hears one after the client has left."""
+        if not self.started:
+            if self.disconnected:
+                return
+            self.started = True
+            self.deadline.reschedule(None)
+        await self._send(message)
+
+
+def too_large(most: int) -> ContentTooLarge:
+    return ContentTooLarge(f"A body may have {most} bytes at most.", headers={"Connection": "close"})

@@ -159,18 +159,18 @@ def part(body: bytes, *, more: bool = False) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
+    ("body", "statuses"),
     [
-        ([part(b'"')], 422),
-        ([part(b"3")], 422),
-        ([part(b'"loud"')], 422),
-        ([part(b'"a', more=True), {"type": "http.disconnect"}], 400),
-        ([part(b'"' + b"a" * 90, more=True), part(b"a" * 20)], 413),
+        ([part(b'"')], [422]),
+        ([part(b"3")], [422]),
+        ([part(b'"loud"')], [422]),
+        ([part(b'"a', more=True), {"type": "http.disconnect"}], []),
+        ([part(b'"' + b"a" * 90, more=True), part(b"a" * 20)], [413]),
     ],
     ids=["no JSON", "wrong type", "wrong value", "left", "too large"],
 )
 async def test_a_body_that_led_to_an_error_is_forgotten_before_garbage_is_collected(
-    service: Service, body: list[Message], status: int
+    service: Service, body: list[Message], statuses: list[int]
 ) -> None:
     """It has up to `MAX_BODY_BYTES`, and the collector counts objects, not bytes."""
     headers = [(b"host", b"a"), (b"content-type", b"application/json")]
@@ -191,7 +191,7 @@ async def test_a_body_that_led_to_an_error_is_forgotten_before_garbage_is_collec
                 return next(left)
 
             await service({**scope}, receive, send)
-        assert [each["status"] for each in sent[::2]] == [status] * 3
+        assert [each["status"] for each in sent[::2]] == statuses * 3
         assert gc.collect() == 0
     finally:
         gc.enable()
