@@ -70,7 +70,7 @@ class Service(FastAPI):
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
         paths = HotPaths(guards, self.hot_routes)
         observe = Observe(paths, stats=self.stats, worker=worker, sample=settings.access_log_sample)
-        self.shortcuts = Shortcuts(paths, observe)
+        self.shortcuts = Shortcuts(paths, observe, forwarded_allow_ips=settings.forwarded_allow_ips)
         return observe
 
 

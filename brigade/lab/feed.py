@@ -102,12 +102,13 @@ class Feed:
     async def _publish_while_watched(self) -> None:
         resources = self.resources
         self._told_incidents = 0
-        resources.stats.trace, resources.lane.trace = self._traced, partial(mark, "lane")
+        resources.stats.trace, resources.stats.draws = self._traced, self._draws
+        resources.lane.trace = partial(mark, "lane")
         try:
             while await self.cache.publish(json.dumps(self._news())):  # noqa: ASYNC110 - Redis sets no event
                 await asyncio.sleep(PUBLISH_EVERY_S)
         finally:
-            resources.stats.trace = resources.lane.trace = None
+            resources.stats.trace = resources.stats.draws = resources.lane.trace = None
             self._changed.clear()
 
     def _news(self) -> dict[str, Any]:
@@ -126,6 +127,13 @@ class Feed:
             "requests": [trace.take() for trace in changed.values()],
             "incidents": [asdict(incident) | {"mend": MENDS[incident.cause]} for incident in new],
         }
+
+    def _draws(self) -> bool:
+        """Hot requests need a task to be drawn. There are many more of them than can be."""
+        if len(self._changed) < MAX_TRACES:
+            return True
+        self._count += 1
+        return False
 
     def _traced(self, app: ASGIApp) -> ASGIApp:
         async def traced(scope: Scope, receive: Receive, send: Send) -> None:

@@ -74,7 +74,6 @@ class AccessLog:
             line[MS[kind]] = round(seconds * 1000, 2)
         if "key" in scope:
             line["key"] = scope["key"]
-        tracing.add_ids(line)
         return line
 
     def _timestamp(self) -> str:

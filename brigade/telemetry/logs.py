@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger
+from opentelemetry.trace import Span
 
 from brigade.settings import Settings, load_settings
 from brigade.telemetry import tracing
@@ -124,13 +125,20 @@ def _safe_repr(value: object) -> str:
         return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
 
 
-def log_access(
-    scope: Mapping[str, Any], identifier: str, status: int, duration_s: float, spent: Mapping[tracing.Kind, float]
+def log_access(  # noqa: PLR0913 - an object that holds them would cost as much as to render them
+    scope: Mapping[str, Any],
+    identifier: str,
+    status: int,
+    duration_s: float,
+    spent: Mapping[tracing.Kind, float],
+    *,
+    span: Span | None = None,
 ) -> None:
-    """Write the line of one request that has been answered, or whose client has gone."""
+    """Write the line of one request that has been answered, or whose client has gone. The default is the current span."""
     if _installed is not None and access_logger.isEnabledFor(logging.INFO):
-        access = _installed.access
-        access.write(access.line(scope, identifier, status, duration_s, spent))
+        line = _installed.access.line(scope, identifier, status, duration_s, spent)
+        tracing.add_ids(line, span)
+        _installed.access.write(line)
 
 
 def lines_dropped() -> int:

@@ -139,7 +139,9 @@ class WorkerStats:
         self.requests_total = 0
         self.in_flight = 0
         self.trace: Callable[[ASGIApp], ASGIApp] | None = None
-        """Put around each request while somebody watches; None costs nothing."""
+        """Put around each request that has a task, while somebody watches."""
+        self.draws: Callable[[], bool] | None = None
+        """Whether a request is to have a task so that somebody who watches sees its steps. It counts those that are not."""
         self._routes: dict[tuple[str, str], RouteStats] = {}
 
     def of_route(self, scope: Scope) -> RouteStats:

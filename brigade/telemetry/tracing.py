@@ -4,19 +4,23 @@ FastAPI sets OpenTelemetry up, from the `OTEL_*` variables, and makes the spans 
 """
 
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from starlette.types import Scope
 
 NONE: Mapping[str, str] = {}
+CARRIERS = (b"traceparent", b"tracestate", b"baggage")
+"""Headers that tell of the caller's span."""
 Kind = Literal["queue", "lane", "postgres", "redis"]
 
 spent: ContextVar[dict[Kind, float] | None] = ContextVar("spent", default=None)
 """Seconds of the current request. Threads and tasks that work for it add to the same."""
+
+T = TypeVar("T")
 
 _EPOCH_NS = time.time_ns() - time.perf_counter_ns()
 _tracer: trace.Tracer | None = None
@@ -68,8 +72,49 @@ def name_request(scope: Scope, route: str) -> None:
         span.set_attribute("http.route", route)
 
 
-def add_ids(event: MutableMapping[str, Any]) -> None:
-    if _tracer is not None and (context := trace.get_current_span().get_span_context()).is_valid:
+def begin_request(scope: Scope, route: str) -> trace.Span | None:
+    """Begin the span of a request that has no task, as FastAPI does for the others."""
+    if _tracer is None:
+        return None
+    carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in CARRIERS}
+    span = _tracer.start_span(
+        f"{scope['method']} {route}",
+        context=propagate.extract(carrier) if carrier else otel_context.Context(),
+        kind=trace.SpanKind.SERVER,
+        attributes={"http.request.method": scope["method"], "http.route": route, "url.path": scope["path"]},
+    )
+    if span.is_recording():
+        span.set_attributes({"url.scheme": scope["scheme"], "network.protocol.version": scope["http_version"]})
+    return span
+
+
+def within(span: trace.Span, call: Callable[[Scope], T], scope: Scope) -> T:
+    """Call `call`, for what it begins to belong to `span`."""
+    if not span.is_recording():
+        return call(scope)
+    with trace.use_span(span, end_on_exit=False, record_exception=False):
+        return call(scope)
+
+
+def end_request(span: trace.Span, status: int, began_s: float, found_s: float) -> None:
+    """End the span of a request that `began_s` and whose lookup was answered `found_s`."""
+    if span.is_recording():
+        with trace.use_span(span, end_on_exit=True, record_exception=False):
+            _add_span("redis lookup", began_s, found_s, NONE)
+            span.set_attribute("http.response.status_code", status)
+
+
+def hand_over(span: trace.Span, scope: Scope) -> None:
+    """Let a task go on with the request: FastAPI makes a span of its own, as a part of this one."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, trace.set_span_in_context(span))
+    headers = [header for header in scope["headers"] if header[0].decode("latin-1") not in carrier]
+    scope["headers"] = [*headers, *((name.encode(), value.encode("latin-1")) for name, value in carrier.items())]
+    span.end()
+
+
+def add_ids(event: MutableMapping[str, Any], span: trace.Span | None = None) -> None:
+    if _tracer is not None and (context := (span or trace.get_current_span()).get_span_context()).is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)
         event["span_id"] = trace.format_span_id(context.span_id)
 

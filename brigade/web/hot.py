@@ -43,6 +43,8 @@ class Shortcut:
     """The `answer` to what was found, at once. None, and whatever is raised, leave the request to `otherwise`."""
     otherwise: ASGIApp | None = None
     """What serves all that the two do not; else the same two by a task, where a problem that they raise is answered."""
+    waits_for: tracing.Kind = "redis"
+    """What the lookup waits for, in the request's line of the log."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """By a task, and without `otherwise`."""

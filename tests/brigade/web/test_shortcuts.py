@@ -5,11 +5,13 @@ import gc
 import json
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter
 from starlette.types import ASGIApp, Message, Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from brigade.errors import Problem
 from brigade.settings import Settings
@@ -95,7 +97,12 @@ async def get(path: str, *, sample: float) -> tuple[httpx.Response, Service]:
         return await visitor.get(path, headers={"x-request-id": "abc"}), service
 
 
-async def test_the_answer_is_the_one_of_a_task_but_for_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+def logged(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    return [line for line in lines if line["logger"] != "httpx"]
+
+
+async def test_the_answer_is_the_one_of_a_task(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings())
     for sample, events in ((0.0, []), (1.0, ["request"])):
         response, service = await get("/hot/world", sample=sample)
@@ -107,9 +114,50 @@ async def test_the_answer_is_the_one_of_a_task_but_for_the_log(capfd: pytest.Cap
         assert response.headers["x-request-id"] == "abc"
         assert service.stats.requests_total == 1
         assert sum(service.stats.of_route({"route": router.routes[0], "method": "GET"}).durations.counts) == 1
-        lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-        assert [line["event"] for line in lines if line["logger"] != "httpx"] == events
+        assert [line["event"] for line in logged(capfd)] == events
     assert counted == ["world", "world"]
+
+
+FORWARDED = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-for", b"198.51.100.7, 127.0.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "client"),
+    [
+        ("127.0.0.1", FORWARDED, "198.51.100.7"),
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("192.0.2.3", FORWARDED, "192.0.2.3"),  # a stranger may say what it likes
+        ("127.0.0.1", [(b"x-forwarded-for", b"")], "127.0.0.1"),
+    ],
+)
+async def test_its_line_of_the_log_is_the_one_of_a_task(
+    capfd: pytest.CaptureFixture[str], peer: str, headers: list[tuple[bytes, bytes]], client: str
+) -> None:
+    logs.configure(Settings())
+    service = open_service(1.0)
+    ended = asyncio.Event()
+
+    def finish(_: Message | None) -> bool:
+        ended.set()
+        return True
+
+    asked: Scope = {**get_scope("world"), "headers": headers, "client": (peer, 1), "root_path": ""}
+    assert service.shortcuts.begin({**asked}, finish)
+    await ended.wait()
+    (by_shortcut,) = logged(capfd)
+
+    async def ignore(_: Message) -> None: ...
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    by_uvicorn: Any = ProxyHeadersMiddleware(service, Settings().forwarded_allow_ips)  # type: ignore[arg-type]
+    await by_uvicorn({**asked}, receive, ignore)
+    (by_task,) = logged(capfd)
+    assert by_shortcut.keys() - {"redis_ms"} == by_task.keys()
+    same = ("event", "level", "logger", "pid", "method", "path", "route", "status", "client")
+    assert [by_shortcut[name] for name in same] == [by_task[name] for name in same]
+    assert by_shortcut["client"] == client
 
 
 @pytest.mark.parametrize(
@@ -128,7 +176,7 @@ async def test_what_it_cannot_answer_is_answered_by_a_task_without_another_looku
     assert not counted
 
 
-async def test_whoever_watches_sees_every_request() -> None:
+async def test_who_watches_sees_the_requests_that_are_drawn() -> None:
     service = open_service(0.0)
     watched: list[str] = []
 
@@ -136,14 +184,17 @@ async def test_whoever_watches_sees_every_request() -> None:
         watched.append("one")
         return app
 
-    service.stats.trace = trace
+    drawn = iter([False, True, False])
+    service.stats.trace, service.stats.draws = trace, lambda: next(drawn)
     async with client(as_served(service, {})) as visitor:
-        assert (await visitor.get("/hot/world")).text == "hello"
+        for _ in range(3):
+            assert (await visitor.get("/hot/world")).text == "hello"
     assert watched == ["one"]
 
 
-async def test_a_client_that_went_away_is_no_answer() -> None:
-    service = open_service(0.0)
+async def test_a_client_that_went_away_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings())
+    service = open_service(1.0)
     before = metrics.abandoned.total
     written = asyncio.Event()
 
@@ -157,6 +208,8 @@ async def test_a_client_that_went_away_is_no_answer() -> None:
     assert service.stats.in_flight == 0
     assert metrics.abandoned.total == before + 1
     assert not counted
+    (line,) = logged(capfd)
+    assert (line["status"], line["path"]) == (499, "/hot/world")
 
 
 @pytest.mark.parametrize("name", ["unfound", "nobody"])
