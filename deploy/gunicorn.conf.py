@@ -56,7 +56,7 @@ workers = plan.workers
 timeout = math.ceil(settings.worker_timeout_s)
 graceful_timeout = math.ceil(plan.graceful_timeout_s)
 keepalive = math.ceil(plan.keepalive_s)
-forwarded_allow_ips = settings.forwarded_allow_ips
+forwarded_allow_ips = settings.trusted_proxies
 loglevel = settings.log_level
 logger_class = "brigade.telemetry.logs.GunicornLogger"
 

@@ -6,11 +6,13 @@ Nothing else reads the environment. `.env.example` and the table in the README l
 import ipaddress
 import os
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AliasChoices,
     AnyHttpUrl,
     Field,
     NonNegativeFloat,
@@ -25,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from brigade.settings.callers import ApiKey, Rate
-from brigade.settings.store_urls import read_postgres_url, read_redis_url
+from brigade.settings.store_urls import read_postgres_url, read_redis_url, with_password
 
 DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
@@ -70,6 +72,8 @@ class Settings(BaseSettings):
     """A streaming replica of DATABASE_URL, for links that Redis does not know; what it lacks is asked of DATABASE_URL."""
     migration_database_url: SecretStr | None = None
     """Where migrations go instead of DATABASE_URL: past a pooler, or as another role."""
+    database_password: SecretStr | None = None
+    """Password, of any characters and as it is, for each of these URLs that names a user and no password."""
     redis_url: SecretStr | None = None
     """Redis or Valkey, as redis://host:port/0, redis+cluster://host:port,host:port or redis+sentinel://host:port,host:port/service."""
     db_connection_budget: PositiveInt | None = None
@@ -113,7 +117,9 @@ class Settings(BaseSettings):
     """Requests of one key, or of one address without a key, that write, list, read or draw, as in 300/minute; not set, no limit."""
     public_url: AnyHttpUrl | None = None
     """Base of the short links, where it is not the request's own."""
-    forwarded_allow_ips: str = "127.0.0.1,::1"
+    trusted_proxies: Annotated[str, Field(validation_alias=AliasChoices("trusted_proxies", "forwarded_allow_ips"))] = (
+        "127.0.0.1,::1"
+    )
     """Proxies, as addresses or networks, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
     lab_enabled: bool = False
@@ -136,6 +142,19 @@ class Settings(BaseSettings):
     def drain_timeout_s(self) -> float:
         """Seconds a stopping worker waits for its requests before it cancels them."""
         return max(0.5, self.graceful_timeout_s - DRAIN_MARGIN_S)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_passwords(cls, values: dict[str, Any]) -> dict[str, Any]:
+        password = values.get("database_password")
+        names = ("database_url", "database_read_url", "migration_database_url") if isinstance(password, str) else ()
+        return values | {name: with_password(values[name], str(password)) for name in names if values.get(name)}
+
+    @field_validator("host")
+    @classmethod
+    def _every_address(cls, value: str) -> str:
+        """Every address of a machine without IPv6 is every IPv4 address."""
+        return "0.0.0.0" if value == "::" and not socket.has_dualstack_ipv6() else value
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -168,12 +187,14 @@ class Settings(BaseSettings):
         # The client knows the protocol by one name only.
         return SecretStr(re.sub("^valkey", "redis", value.get_secret_value()))
 
-    @field_validator("forwarded_allow_ips")
+    @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: str) -> str:
-        for part in value.split(",") if value != "*" else ():
-            if part.strip():
-                ipaddress.ip_network(part.strip())  # strict, as uvicorn is, which would believe nobody instead
+        for part in filter(None, map(str.strip, value.split(","))) if value != "*" else ():
+            try:
+                ipaddress.ip_network(part)  # strict, as uvicorn is, which would believe nobody instead
+            except ValueError as error:
+                raise ValueError(f"{error} (FORWARDED_ALLOW_IPS is its other name)") from None
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ Refusals quote nothing of a URL, as it may hold a password.
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlsplit
 
 POSTGRES = re.compile(r"postgres(ql)?://([^/?#]*@)?(?P<hosts>[^/?#]*)[^?#]*\??(?P<query>[^#]*)")
 SETTLES = {"read-write", "primary", "standby", "read-only"}
@@ -33,6 +33,11 @@ def read_postgres_url(url: str) -> list[tuple[str, int]]:
             "so that the right one is taken"
         )
     return [_host(host, PORTS["postgres"]) for host in hosts]
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL with this password, if it names a user and has none itself."""
+    return re.sub(r"^(\w+://[^:@/?#]+)@", lambda found: f"{found[1]}:{quote(password, safe='')}@", url)
 
 
 @dataclass(frozen=True)

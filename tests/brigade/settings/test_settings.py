@@ -2,6 +2,7 @@ import hashlib
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -63,6 +64,7 @@ def test_defaults_are_usable() -> None:
         ("PUBLIC_URL", "example.com"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,*"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("OPS_PORT", "8000"),
         ("OPS_PUBLIC", "false"),
         ("LOG_LEVEL", "loud"),
@@ -87,6 +89,37 @@ def test_value_that_cannot_be_used_is_refused_in_one_sentence_naming_the_variabl
 def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "")
     assert getattr(load_settings(), variable.lower()) == Settings.model_fields[variable.lower()].default
+
+
+def test_trusted_proxies_also_have_the_name_that_gunicorn_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
+    assert load_settings().trusted_proxies == "10.0.0.0/8"
+    monkeypatch.setenv("TRUSTED_PROXIES", "192.0.2.7")
+    assert load_settings().trusted_proxies == "192.0.2.7"
+
+
+@pytest.mark.parametrize("password", ["s3/cr#t%41", "a%41b", "p@:?\"'\\ $w[ö]"])
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DATABASE_READ_URL", "MIGRATION_DATABASE_URL"])
+def test_database_password_of_any_characters_completes_each_url(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, password: str
+) -> None:
+    (tmp_path / "password").write_text(f"{password}\n")
+    monkeypatch.setenv("DATABASE_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv(variable, "postgresql://brigade@postgres:5432/brigade")
+    url = getattr(load_settings(), variable.lower()).get_secret_value()
+    parts = urlsplit(url)
+    assert (parts.username, unquote(parts.password or ""), parts.port) == ("brigade", password, 5432)
+
+
+@pytest.mark.parametrize("url", ["postgresql://brigade:own@postgres/brigade", "postgresql://postgres/brigade"])
+def test_database_password_changes_no_url_that_has_one_or_names_nobody(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_PASSWORD", "secret")
+    monkeypatch.setenv("DATABASE_URL", url)
+    found = load_settings().database_url
+    assert found is not None
+    assert found.get_secret_value() == url
 
 
 def test_file_variable_is_read_and_its_last_newline_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
