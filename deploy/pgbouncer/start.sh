@@ -2,7 +2,9 @@
 # PgBouncer in transaction mode, with what the service needs of it. Its settings come from the environment.
 set -eu
 umask 077
-printf '"brigade" "%s"\n' "${POSTGRES_PASSWORD:-$(cat "${POSTGRES_PASSWORD_FILE:-/dev/null}")}" >/tmp/users
+password=${POSTGRES_PASSWORD:-$(cat "${POSTGRES_PASSWORD_FILE:-/dev/null}")}
+# In this file a quotation mark is written twice.
+printf '"brigade" "%s"\n' "$(printf %s "$password" | sed 's/"/""/g')" >/tmp/users
 
 # connect_query: startup parameters of a client are not handed on, so each new session of the server is told here.
 # query_wait_timeout: who waits for a session of the server that long is answered 503, as without a pooler.

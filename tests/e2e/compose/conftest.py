@@ -12,6 +12,8 @@ from local.process import free_port
 from tests.e2e.compose.stack import Stack, copy_of_the_repository
 
 ENGINE_S = 20
+PASSWORD = """s3/cr#t%41@"q'?&=\\ $HOME"""
+"""What a URL, a shell, an INI file or Compose would read as something else."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,7 +37,8 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def clone(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_the_repository(tmp_path_factory.mktemp("clone"))
+    """Its path has a space and a letter that is not ASCII."""
+    return copy_of_the_repository(tmp_path_factory.mktemp("clone") / "mein Büro")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +48,7 @@ def stack(clone: Path) -> Iterator[Stack]:
         clone,
         project="brigade-e2e",
         port=free_port(),
-        network="172.30.65",
+        POSTGRES_PASSWORD=PASSWORD,
         LOCUST_PORT=str(free_port()),
         PROMETHEUS_PORT=str(free_port()),
     )

@@ -1,4 +1,4 @@
-"""A Compose project of a test's own: another name, port and network than a developer's, from a copy of the files."""
+"""A Compose project of a test's own: another name and port than a developer's, from a copy of the files."""
 
 import json
 import os
@@ -15,15 +15,15 @@ PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG")
 
 
 class Stack:
-    def __init__(self, folder: Path, *, project: str, port: int, network: str, **env: str) -> None:
+    def __init__(self, folder: Path, *, project: str, port: int, **env: str) -> None:
         self.folder, self.project, self.port = folder, project, port
         self.url = f"http://127.0.0.1:{port}"
         self.key = ""
         # Nothing of the developer's: a shell that has REPLICAS set must not decide this test.
         self.env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
             "COMPOSE_PROJECT_NAME": project,
-            "EDGE_NETWORK": network,
             "IMAGE": "brigade-e2e",
+            "TAG": "latest",
             "PORT": str(port),
             # Stand-ins have no other tag.
             "PROMETHEUS_IMAGE": "prom/prometheus:latest",
@@ -97,7 +97,7 @@ def eventually(holds: Any, *, within_s: float = 30.0) -> None:
 
 
 def copy_of_the_repository(to: Path) -> Path:
-    """What a clone would have: no .env, no caches, no secrets of the developer's."""
+    """What a clone would have: no .env, no caches, no secrets of the developer's. It is made under umask 077."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -109,4 +109,5 @@ def copy_of_the_repository(to: Path) -> Path:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode & 0o700)
     return to

@@ -29,5 +29,5 @@ def test_service_works_by_way_of_the_pooler_and_migrations_around_it(pooled: Sta
 
 
 def test_statements_have_a_deadline(pooled: Stack) -> None:
-    ask = "psql postgresql://brigade:brigade@127.0.0.1:6432/brigade -Atc"
-    assert pooled.execute(pooled.container("pgbouncer"), *ask.split(), "SHOW statement_timeout") == "10s"
+    ask = 'PGPASSWORD=$POSTGRES_PASSWORD psql postgresql://brigade@127.0.0.1:6432/brigade -Atc "SHOW statement_timeout"'
+    assert pooled.execute(pooled.container("pgbouncer"), "sh", "-c", ask) == "10s"

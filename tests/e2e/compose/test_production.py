@@ -38,7 +38,6 @@ def production(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         clone,
         project="brigade-e2e-production",
         port=free_port(),
-        network="172.30.66",
         COMPOSE_FILE=FILES,
         DOMAIN="localhost",
         SECRETS_DIR=str(tmp_path_factory.mktemp("secrets")),

@@ -1,11 +1,13 @@
 """The stack as it comes up: whole, closed, and sized as told."""
 
 import json
+import re
+import socket
 
 import psutil
 import pytest
 
-from tests.e2e.compose.stack import Stack, eventually
+from tests.e2e.compose.stack import ROOT, Stack, eventually
 
 
 def test_up_is_healthy_and_says_nothing_to_worry_about(stack: Stack) -> None:
@@ -37,10 +39,12 @@ def test_workers_are_as_planned(stack: Stack) -> None:
 
 
 def test_one_variable_decides_the_workers(stack: Stack) -> None:
-    for variable, value, workers in (("WEB_CONCURRENCY", "4", 4), ("API_CPUS", "1.5", 1)):
-        stack.up("api", **{variable: value})
-        assert stack.workers()["plan"]["workers"]["value"] == workers
-        eventually(lambda workers=workers: len(stack.workers()["workers"]) == workers)
+    stack.up("api", WEB_CONCURRENCY="3")
+    assert stack.workers()["plan"]["workers"]["value"] == 3
+    eventually(lambda: len(stack.workers()["workers"]) == 3)
+    sizing = ("run", "--rm", "--no-TTY", "--no-deps", "api", "python", "-m", "service", "sizing", "--json")
+    planned = json.loads(stack.compose(*sizing, check=True, API_CPUS="1.5").stdout)
+    assert planned["workers"]["value"] == 1
     stack.up()
 
 
@@ -109,6 +113,60 @@ def test_what_a_client_says_about_itself_is_not_believed(stack: Stack) -> None:
     logged = stack.compose("logs", "--no-log-prefix", "--tail", "20", "api").stdout
     request = next(line for line in logged.splitlines() if created.headers["x-request-id"] in line)
     assert "6.6.6.6" not in request
+
+
+def test_proxy_is_healthy_while_the_service_is_away(stack: Stack) -> None:
+    """An `up --wait` that brings the service back would take an unhealthy proxy for its own failure."""
+    (check,) = stack.inspect(stack.container("proxy"))["Config"]["Healthcheck"]["Test"][1:]
+    stack.compose("stop", "api")
+    stack.execute(stack.container("proxy"), "sh", "-c", check)
+    stack.up()
+
+
+def test_load_balancer_in_front_is_believed_if_it_is_named(stack: Stack) -> None:
+    """What reaches the proxy from this host comes from the gateway of its network."""
+    network = json.loads(stack.run("docker", "network", "inspect", f"{stack.project}_edge").stdout)[0]
+    stack.up("proxy", TRUSTED_PROXIES=f"192.0.2.0/24,{network['IPAM']['Config'][0]['Gateway']}")
+    said = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7, 192.0.2.9", "X-Forwarded-Proto": "https"}
+    created = stack.create_link(headers=said)
+    assert created.json()["short_url"].startswith(stack.url.replace("http:", "https:"))
+    assert client_of(stack, created.headers["x-request-id"]) == "203.0.113.7"
+    stack.up("proxy")
+
+
+def client_of(stack: Stack, request_id: str) -> str:
+    logged = stack.compose("logs", "--no-log-prefix", "--tail", "50", "api").stdout
+    (line,) = re.findall(rf"{{.*{request_id}.*}}", logged)
+    return str(json.loads(line)["client"])
+
+
+def test_replicas_have_addresses_that_the_proxy_checks(stack: Stack) -> None:
+    addresses = re.findall(r"\.(\d+):8000", (ROOT / "deploy" / "Caddyfile").read_text())
+    network = json.loads(stack.run("docker", "network", "inspect", f"{stack.project}_edge").stdout)[0]
+    first = network["IPAM"]["Config"][0]["Gateway"].rpartition(".")[0]
+    for container in stack.containers("api"):
+        edge = stack.inspect(container)["NetworkSettings"]["Networks"][f"{stack.project}_edge"]["IPAddress"]
+        assert edge in {f"{first}.{last}" for last in addresses}
+
+
+def test_image_serves_as_any_user_of_group_0_and_over_both_families(stack: Stack) -> None:
+    """As OpenShift starts it, with nothing but what the image itself says of HOST and STATE_DIR."""
+    closed = ["--user", "1000650000:0", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--volume", "/state"]
+    backends = {
+        "DATABASE_URL": "postgresql://brigade@postgres/brigade",
+        "DATABASE_PASSWORD": stack.env["POSTGRES_PASSWORD"],
+        "REDIS_URL": "redis://redis",
+    }
+    given = [part for name, value in backends.items() for part in ("--env", f"{name}={value}")]
+    run = ["docker", "run", "--detach", "--network", f"{stack.project}_data", *closed, *given, "brigade-e2e:latest"]
+    container = stack.run(*run).stdout.strip()
+    try:
+        ask = ("python", "-IS", "deploy/healthcheck.py", "/readyz")
+        eventually(lambda: stack.run("docker", "exec", container, *ask, check=False).returncode == 0)
+        listening = stack.execute(container, "cat", "/proc/net/tcp6", check=False)
+        assert f":{8000:04X} " in listening or not socket.has_dualstack_ipv6()
+    finally:
+        stack.run("docker", "rm", "--force", "--volumes", container)
 
 
 def test_errors_of_the_edge_are_problem_documents(stack: Stack) -> None:

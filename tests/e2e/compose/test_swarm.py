@@ -26,7 +26,6 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
         clone,
         project=f"brigade-swarm-{os.getpid()}",  # a swarm that was ended in the middle leaves networks under its name
         port=free_port(),
-        network="172.30.67",
         COMPOSE_FILE="docker-compose.yml:deploy/compose.swarm.yml",
         ROLLOUT_MONITOR_S="3",
         REPLICAS="2",
