@@ -77,6 +77,11 @@ def refusals(api: Api, plan: Plan) -> Iterator[str]:
             f"REPLICAS is {settings.replicas} and there may be {api.most_pods} pods, which a rollout doubles: up to {worst} "
             f"connections, and DB_CONNECTION_BUDGET is {plan.connection_budget}. Set REPLICAS to {api.most_pods}."
         )
+    if settings.rate_limit and "trusted_proxies" not in settings.model_fields_set:
+        yield (
+            "RATE_LIMIT counts requests by address and TRUSTED_PROXIES is not set, so all visitors behind an ingress would be "
+            "one: set it to the network of the ingress controller, or to 127.0.0.1 where visitors come by themselves."
+        )
     sleep_s = api.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     needed_s = sleep_s + settings.stop_delay_s + settings.graceful_timeout_s + SPARE_S
     grace_s = api.pod.get("terminationGracePeriodSeconds", 30)
@@ -138,6 +143,7 @@ def _settings(environment: dict[str, str]) -> Settings:
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
         os.environ.pop(f"{name.upper()}_FILE", None)
+    os.environ.pop("FORWARDED_ALLOW_IPS", None)
     os.environ.update({name: value for name, value in environment.items() if not name.endswith("_FILE")})
     os.environ["REQUIRE_SECRETS"] = "false"
     os.chdir("/")
