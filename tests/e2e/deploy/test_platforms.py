@@ -1,0 +1,128 @@
+"""docs/platforms.md: its variables can be used as they stand, and what of it can be run here is run."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from brigade.settings import load_settings
+from local.servers import Postgres
+from tests.brigade.ops.test_ops import eventually
+from tests.conftest import FAST, StartService
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "platforms.md").read_text()
+SECTIONS = re.findall(r"^## (.+?)\n\n```env\n(.*?)```", PAGE, re.M | re.S)
+README = set(re.findall(r"^\| `([A-Z_]+)` ", (ROOT / "README.md").read_text(), re.M))
+
+
+def variables(section: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in dict(SECTIONS)[section].splitlines())
+
+
+@pytest.mark.usefixtures("bare_environment")
+@pytest.mark.parametrize("section", dict(SECTIONS))
+def test_variables_of_a_platform_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, section: str) -> None:
+    for name, value in variables(section).items():
+        assert name.removesuffix("_FILE") in README
+        file = tmp_path / name
+        file.write_text("a/secret?with=any&characters%")
+        monkeypatch.setenv(name, str(file) if name.endswith("_FILE") else value)
+    load_settings()
+
+
+@pytest.mark.parametrize("section", ["Heroku", "Fly.io", "Render", "Cloud Run"])
+def test_service_serves_with_what_a_platform_sets(start_service: StartService, section: str) -> None:
+    """Its own servers are elsewhere, and its proxy is played by this test, from an address that is not believed."""
+    mine = {
+        "HOST",
+        "STATE_DIR",
+        "TRUSTED_PROXIES",
+        "GRACEFUL_TIMEOUT_S",
+        "REQUEST_TIMEOUT_S",
+        "KEEPALIVE_S",
+        "REPLICAS",
+    }
+    given = {name: value for name, value in variables(section).items() if name in mine - {"STATE_DIR"}}
+    service = start_service(workers=1, ready=True, **given)
+    forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "Host": "s.example"}
+    made = httpx.post(f"{service.url}/links", json={"url": "https://example.com"}, headers=forged)
+    assert made.json()["short_url"].startswith("http://s.example/r/")
+
+
+@pytest.fixture
+def by_socket(tmp_path: Path) -> Iterator[tuple[Postgres, Path]]:
+    """Postgres that listens where Cloud SQL does: the folder's name has colons."""
+    folder = tmp_path / "project:region:instance"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    server = Postgres(tmp_path / "postgres", settings=FAST | {"unix_socket_directories": str(folder)})
+    with server:
+        yield server, folder
+
+
+def test_cloud_sql_is_reached_by_its_socket(by_socket: tuple[Postgres, Path], tmp_path: Path) -> None:
+    server, folder = by_socket
+    password = server.url.partition("@")[0].rpartition(":")[2]
+    (tmp_path / "password").write_text(password)
+    socket = variables("Cloud SQL by its socket")["DATABASE_URL"].replace(
+        "/cloudsql/project:region:instance", str(folder)
+    )
+    url = socket.replace("app@", "brigade@").replace("/db?", "/postgres?") + f"&port={server.port}"
+    migrate = [sys.executable, "-m", "service", "migrate"]
+    env = {"PYTHONPATH": str(ROOT), "DATABASE_URL": url, "DATABASE_PASSWORD_FILE": str(tmp_path / "password")}
+    done = subprocess.run(migrate, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_password_that_is_renewed_in_its_file_is_read_by_a_reload(
+    start_service: StartService, database_url: str, tmp_path: Path
+) -> None:
+    """As the tokens of RDS with IAM are: the old one opens no new connection."""
+    file, role = tmp_path / "password", "renewed"
+    place = database_url.partition("@")[2]
+    _execute(database_url, f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'first/token?a=b&c%'")
+    try:
+        file.write_text("first/token?a=b&c%")
+        service = start_service(workers=1, DATABASE_URL=f"postgresql://{role}@{place}", DATABASE_PASSWORD_FILE=file)
+        (before,) = service.worker_pids()
+        _execute(database_url, f"ALTER ROLE {role} PASSWORD 'second/token'")
+        file.write_text("second/token")
+        os.kill(service.pid, signal.SIGHUP)
+        eventually(lambda: before not in service.worker_pids(), within_s=60)
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        _execute(database_url, end)
+        assert httpx.post(f"{service.url}/links", json={"url": "https://example.com"}).status_code == 201
+        service.stop(within_s=10)
+    finally:
+        _execute(database_url, f"REASSIGN OWNED BY {role} TO brigade; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def _execute(url: str, statements: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statements)
+        await connection.close()
+
+    asyncio.run(execute())
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
+def test_units_are_sound(tmp_path: Path) -> None:
+    """`verify` looks for the programs, so the unit is shown this folder in place of /opt/brigade."""
+    python = str(Path(sys.executable))
+    for name in ("brigade.service", "brigade.socket"):
+        unit = (ROOT / "deploy" / name).read_text().replace("/opt/brigade/.venv/bin/python", python)
+        (tmp_path / name).write_text(unit)
+    verify = ["systemd-analyze", "verify", *map(str, tmp_path.glob("brigade.*"))]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
