@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from brigade.errors import CacheUnavailable
 from brigade.resources import CONNECT_TIMEOUT_S, Resources
-from brigade.stores.cache import CACHE_FAILURES
 from brigade.stores.redis_client import open_redis, run_all
+from brigade.stores.redis_errors import REDIS_FAILURES
 
 EVENTS, WATCHED = "{lab}:events", "{lab}:watched"
 KEPT_EVENTS, KEPT_MS = 2000, 10_000
@@ -39,7 +39,7 @@ class LabCache:
         try:
             async with asyncio.timeout(ms / 1000 + CONNECT_TIMEOUT_S * 2):
                 await asyncio.gather(self._waiters.blpop([key], timeout=ms / 1000 + 1), self._give_later(key, ms))
-        except CACHE_FAILURES as error:
+        except REDIS_FAILURES as error:
             raise CacheUnavailable("Redis does not answer, or too many wait for it.") from error
 
     async def _give_later(self, key: str, ms: int) -> None:

@@ -1,13 +1,12 @@
-"""Every live worker of every replica, by way of Redis: each writes its own state once a second, Redis forgets the dead."""
+"""Every live worker of every replica: each writes its state to Redis once a second, and Redis forgets the dead."""
 
 import contextlib
-import json
 import os
 import socket
 from typing import Any
 
 import psutil
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ValidationError
 
 from brigade.errors import CacheUnavailable
 from brigade.resources import Resources
@@ -57,9 +56,6 @@ class WorkerState(BaseModel):
     cpu_percent: float
 
 
-_STATES: TypeAdapter[list[WorkerState]] = TypeAdapter(list[WorkerState])
-
-
 def in_flight(stats: WorkerStats) -> int:
     """Requests that wait for their answer, those included that the application has not seen yet."""
     return stats.in_flight + len(admission.waiting)
@@ -98,21 +94,26 @@ class Registry:
         await self.resources.cache.run(write)
 
     async def workers(self) -> tuple[list[WorkerState], bool]:
-        """The live workers, and whether these are all of them: without Redis, this one alone."""
+        """Return the live workers, and whether these are all of them: without Redis it is this one alone."""
         try:
-            found = await self.resources.cache.run(self._read)
+            found, complete = await self.resources.cache.run(self._read)
         except CacheUnavailable:
             return [self.own_state()], False
         others = [state for state in found if state.id != self.id]
-        return sorted([self.own_state(), *others], key=lambda state: (state.host, state.pid)), True
+        return sorted([self.own_state(), *others], key=lambda state: (state.host, state.pid)), complete
 
     @staticmethod
-    async def _read(redis: Any) -> list[WorkerState]:
+    async def _read(redis: Any) -> tuple[list[WorkerState], bool]:
+        """The states that this version can read, and whether these are all: another one may run beside it."""
         keys = list(await redis.smembers(INDEX))
         values = await redis.mget(keys) if keys else []
         if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
             await redis.srem(INDEX, *gone)
-        return _STATES.validate_python([json.loads(value) for value in values if value is not None])
+        states: list[WorkerState] = []
+        for value in (written := [value for value in values if value is not None]):
+            with contextlib.suppress(ValidationError):
+                states.append(WorkerState.model_validate_json(value))
+        return states, len(states) == len(written)
 
     def own_state(self) -> WorkerState:
         resources = self.resources

@@ -8,33 +8,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import (
-    AskError,
-    ClusterError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from brigade.errors import CacheUnavailable
 from brigade.stores.breaker import Breaker
-from brigade.stores.redis_client import AnyRedis, run_all
+from brigade.stores.redis_client import AnyRedis, read_each, run_all
+from brigade.stores.redis_errors import KNOWN_REFUSALS, NO_ANSWER, REDIS_FAILURES, code_of, is_mistake
 from brigade.stores.redis_line import Line, Lines
+from brigade.stores.refusals import note_refusal
 from brigade.telemetry.metrics import redis_calls, redis_failures
 from brigade.telemetry.tracing import note
 
 T = TypeVar("T")
-
-CACHE_FAILURES = (
-    OSError, TimeoutError, RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError,
-    RedisClusterException, ClusterError, AskError, TryAgainError,  # a cluster whose slots are on the move
-)  # fmt: skip
-MAY_PASS = ("MISCONF", "BUSY ", "NOREPLICAS")
-"""Answers that say: not now. The disk is full, a script runs, too few replicas are there."""
 
 
 class Cache:
@@ -49,48 +34,55 @@ class Cache:
         """Await `call(redis)`.
 
         Raises:
-            CacheUnavailable: Redis did not answer, or did not lately and is left alone for a moment.
+            CacheUnavailable: Redis did not answer, refused, or did not answer lately and is left alone for a moment.
         """
         if not self.breaker.allows():
             raise CacheUnavailable("Redis did not answer lately.")
         began_s = time.perf_counter()
         try:
             result = await call(self.redis)
-        except CACHE_FAILURES as error:
-            self.breaker.failed()
-            redis_failures.total += 1
-            if isinstance(error, ReadOnlyError):
-                await self._leave_replica()
-            raise CacheUnavailable("Redis does not answer.") from error
-        except ResponseError as error:
-            if not str(error).startswith(MAY_PASS):
+        except REDIS_FAILURES as error:
+            if is_mistake(error):
                 raise
-            raise CacheUnavailable(f"Redis cannot do it now: {error}") from error
+            raise await self._unavailable(error) from error
         finally:
             redis_calls.add(note("redis", began_s, span="redis", attributes={"db.system.name": "redis"}))
         self.breaker.succeeded()
         return result
 
+    async def _unavailable(self, error: Exception) -> CacheUnavailable:
+        """Count the failure. A refusal is an answer, so it does not open the breaker: other commands may be allowed."""
+        if isinstance(error, ResponseError | AuthenticationError):
+            code = code_of(error)
+            note_refusal("redis", code, error, expected=code in KNOWN_REFUSALS or isinstance(error, NO_ANSWER))
+        if not isinstance(error, NO_ANSWER):
+            return CacheUnavailable("Redis refuses what is asked of it.")
+        self.breaker.failed()
+        redis_failures.total += 1
+        if isinstance(error, ReadOnlyError):
+            await self._leave_replica()
+        return CacheUnavailable("Redis does not answer.")
+
     async def _leave_replica(self) -> None:
-        """A fail-over left us at what was the master: a new connection finds the one that is."""
+        """Let new connections find the primary: after a fail-over the old ones lead to what is now a replica."""
         if isinstance(self.redis, RedisCluster):
             await self.redis.aclose()  # it opens again, and looks around, when it is next asked
         else:
             await self.redis.connection_pool.disconnect(inuse_connections=False)
-        if self.line is not None and not self.line.busy:
-            await self.line.close()
+        if self.line is not None:
+            self.line.expire()
 
     async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """By the line, if there is one and nobody else is on it.
+        """Read the values over the line, if there is one and nobody else uses it. A key of another type has none.
 
         Raises:
             CacheUnavailable: as `run`.
         """
-        way: Any = self.line
-        if way is not None and not way.busy:
-            return await self.run(lambda _: way.mget(keys))
+        line: Any = self.line
+        if line is not None and not line.busy:
+            return await self.run(lambda _: line.mget(keys))
         if isinstance(self.redis, RedisCluster):
-            return await self.run_all([("GET", key) for key in keys])
+            return await self.run(lambda redis: read_each(redis, keys))
         return await self.run(lambda redis: redis.mget(keys))
 
     def together(self, keys: Sequence[str]) -> list[list[int]]:
@@ -103,7 +95,7 @@ class Cache:
         return list(slots.values())
 
     async def run_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """In one round trip to each server that has to do with them; by the line, as `mget`, where there is one server.
+        """Run the commands in one round trip to each server that they concern; over the line where there is one server.
 
         Raises:
             CacheUnavailable: as `run`.

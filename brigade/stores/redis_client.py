@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from brigade.settings.store_urls import read_redis_url
 
@@ -18,11 +19,11 @@ AnyRedis = Redis | RedisCluster
 Ask = Callable[..., Awaitable[Any]]
 
 CLUSTER_CONNECTIONS = 16
-"""As many times the connections of a single server: a cluster's client does not wait for one to come free."""
+"""How many times the connections of a single server a cluster may have: its client does not wait for a free one."""
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """To whichever server the Sentinels call the primary, asked again for each new connection."""
+    """Connects to the server that the Sentinels call the primary; they are asked again for each new connection."""
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -30,7 +31,7 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) -> AnyRedis:
-    """A client that has not connected yet. Whoever waits for it longer than `timeout_s` gets an error."""
+    """Return a client that has not connected yet. A call that waits longer than `timeout_s` for it gets an error."""
     place = read_redis_url(url)
     # One more try for a connection that was closed while idle; a slow answer is not asked for again.
     retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
@@ -53,7 +54,7 @@ def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) 
 
 @asynccontextmanager
 async def one_connection(client: AnyRedis, key: str) -> AsyncIterator[Ask]:
-    """Commands over the same connection, to the server that has `key`; answers as that server gives them."""
+    """Lend a connection to the server that has `key`, for several commands; answers come as that server gives them."""
     if isinstance(client, RedisCluster):
         await client.initialize()
         node = client.get_node_from_key(key)
@@ -76,12 +77,31 @@ async def _ask(connection: Any, *command: Any) -> Any:
     return await connection.read_response()
 
 
-async def run_all(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """In one round trip to each server that has to do with them."""
-    if len(commands) == 1:
+async def run_all(redis: Any, commands: Sequence[tuple[Any, ...]], *, raise_on_error: bool = True) -> list[Any]:
+    """Run the commands in one round trip to each server that they concern. Errors raise, or are among the answers."""
+    if len(commands) == 1 and raise_on_error:
         return [await redis.execute_command(*commands[0])]
     async with redis.pipeline(transaction=False) as pipe:
         for command in commands:
             pipe.execute_command(*command)
-        answers: list[Any] = await pipe.execute()
+        answers: list[Any] = await pipe.execute(raise_on_error=raise_on_error)
         return answers
+
+
+async def read_each(redis: Any, keys: Sequence[str]) -> list[bytes | None]:
+    """Read keys by a command each, because a command may name the keys of one slot of a cluster only."""
+    answers = await run_all(redis, [("GET", key) for key in keys], raise_on_error=False)
+    return [value_of(answer) for answer in answers]
+
+
+def value_of(answer: Any) -> Any:
+    """What one command of several was answered; nothing where the key holds another type, as MGET has it.
+
+    Raises:
+        RedisError: any other error.
+    """
+    if isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

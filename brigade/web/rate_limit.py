@@ -16,7 +16,7 @@ from brigade.telemetry.metrics import Count, counter
 TAKE = """
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
-local ahead = math.max(0, tonumber(redis.call('GET', KEYS[1]) or '0') - now) + ARGV[1]
+local ahead = math.max(0, (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) - now) + ARGV[1]
 if ahead <= tonumber(ARGV[2]) then
     redis.call('SET', KEYS[1], string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000))
 end

@@ -93,7 +93,8 @@ MARKS = {UNKNOWN_MARK: UNKNOWN, TOMBSTONE: BURIED}
 async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
     """What is known of `codes`. One that is missing, or `BURIED`, must be looked up in Postgres."""
     values = await cache.mget([_target_key(code) for code in codes])
-    return {code: _decode(value) for code, value in zip(codes, values, strict=True) if value is not None}
+    known = {code: _decode(value) for code, value in zip(codes, values, strict=True) if value is not None}
+    return {code: target for code, target in known.items() if target is not None}
 
 
 async def fill_targets(cache: Cache, targets: Mapping[str, Target]) -> None:
@@ -184,8 +185,12 @@ def _encode(target: Target) -> tuple[bytes, int]:
 
 
 @lru_cache(DECODED)
-def _decode(value: bytes) -> Target:
+def _decode(value: bytes) -> Target | None:
+    """None for a value that this version cannot read: it counts as missing, and Postgres is asked."""
     if value in MARKS:
         return MARKS[value]
-    link_id, expires_at, location = value.split(b"|", 2)
-    return Target(int(link_id), location, float(expires_at) if expires_at else None)
+    try:
+        link_id, expires_at, location = value.split(b"|", 2)
+        return Target(int(link_id), location, float(expires_at) if expires_at else None)
+    except ValueError:
+        return None

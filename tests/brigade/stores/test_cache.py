@@ -2,13 +2,18 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import DataError, ResponseError
 
 from brigade.errors import CacheUnavailable
+from brigade.stores import refusals
 from brigade.stores.breaker import Breaker
 from brigade.stores.cache import Cache
+from brigade.stores.redis_client import run_all
 from brigade.stores.redis_line import Line
+from brigade.telemetry.log_throttle import LogThrottle
+from brigade.telemetry.metrics import registry
 
 pytestmark = pytest.mark.anyio
 
@@ -66,12 +71,54 @@ async def test_a_server_that_hangs_is_waited_for_no_longer_than_the_timeout(redi
         await line.close()
 
 
-@pytest.mark.parametrize("answer", ["MISCONF no disk", "BUSY a script runs", "MASTERDOWN no master", "OOM no memory"])
-async def test_an_answer_that_says_not_now_is_unavailable(cache: Cache, answer: str) -> None:
-    with pytest.raises(CacheUnavailable):
-        await cache.run(lambda redis: redis.eval(f"return redis.error_reply('{answer}')", 0))
-    with pytest.raises(ResponseError):
-        await cache.run(lambda redis: redis.eval("return redis.error_reply('ERR a mistake of ours')", 0))
+REFUSALS = [
+    "MISCONF no disk", "BUSY a script runs", "MASTERDOWN no master", "OOM no memory", "NOREPLICAS too few",
+    "LOADING the dataset", "READONLY a replica", "NOPERM not you", "WRONGPASS who are you", "WRONGTYPE a list",
+    "ERR unknown command 'EVAL'", "ERR user_script:1: attempt to compare nil with number", "NEWCODE of a later version",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+async def test_whatever_redis_refuses_is_unavailable_in_a_script_a_pipeline_and_on_the_line(
+    cache: Cache, line: Line, answer: str
+) -> None:
+    refused = ("EVAL", f'return redis.error_reply("{answer}")', 0)
+    many = [("SET", "key:1", "value:1"), refused, ("GET", "key:2")]
+    for _ in range(2):
+        with pytest.raises(CacheUnavailable):
+            await cache.run(lambda redis: redis.eval(*refused[1:]))
+        with pytest.raises(CacheUnavailable):
+            await cache.run(lambda redis: run_all(redis, many))
+        cache.breaker.succeeded()
+        with pytest.raises(CacheUnavailable):
+            await cache.run_all(many)
+        cache.breaker.succeeded()
+        await read(cache, 2)
+
+
+async def test_refusal_is_logged_with_its_code_once_and_counted_each_time(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_throttle", LogThrottle())
+    before = registry.get_sample_value("store_refusals_total", {"store": "redis"}) or 0
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            with pytest.raises(CacheUnavailable):
+                await cache.run_all([("SET", "key:1", "1"), ("EVAL", "return redis.error_reply('NOPERM no')", 0)])
+        with pytest.raises(CacheUnavailable):
+            await cache.run(lambda redis: redis.lpush("key:1", "a list"))
+    assert [(line["kind"], bool(line["exc_info"])) for line in logged] == [("NOPERM", False), ("WRONGTYPE", True)]
+    assert registry.get_sample_value("store_refusals_total", {"store": "redis"}) == before + 4
+
+
+@pytest.mark.parametrize("command", [("GET",), ("SET", "key:1", "1", "XX", "NX"), ("EVAL", "no script", 0)])
+async def test_command_that_no_server_would_take_is_our_own_mistake(cache: Cache, command: tuple[object, ...]) -> None:
+    for call in (lambda redis: redis.execute_command(*command), lambda redis: run_all(redis, [command, ("PING",)])):
+        with pytest.raises(ResponseError):
+            await cache.run(call)
+    with pytest.raises(DataError):
+        await cache.run(lambda redis: redis.set("key:1", object()))
+    assert cache.breaker.failures == 0
 
 
 async def test_connections_to_a_server_that_has_become_a_replica_are_given_up(cache: Cache, redis: Redis) -> None:
