@@ -29,9 +29,11 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
-# Before prometheus_client is imported, which decides by it. Replicas may share STATE_DIR; each empties this at its start.
+# Replicas may share STATE_DIR; each empties this folder at its start. prometheus_client, which Master imports, decides by it.
 metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics_dir))
+
+from brigade.server.master import Master  # noqa: E402
 
 # Loaded before the fork, so that workers share them: 36 MB of memory each instead of 45, and a quicker start. Packages
 # alone: a reload brings new code of ours, and a new version of a package comes with a restart.
@@ -56,6 +58,8 @@ workers = plan.workers
 timeout = math.ceil(settings.worker_timeout_s)
 graceful_timeout = math.ceil(plan.graceful_timeout_s)
 keepalive = math.ceil(plan.keepalive_s)
+max_requests = settings.max_requests
+max_requests_jitter = settings.max_requests_jitter
 forwarded_allow_ips = settings.trusted_proxies
 loglevel = settings.log_level
 logger_class = "brigade.telemetry.logs.GunicornLogger"
@@ -67,10 +71,13 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 control_socket_disable = True
 
 
-def when_ready(server: Any) -> None:
-    server.worker_class.attach(server, delay_s=settings.stop_delay_s)
+def on_starting(server: Any) -> None:
+    Master.take_over(server, settings)
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    if worker.reaped(living={server.pid, *server.WORKERS}):
-        server.num_workers = max(server.cfg.workers, server.num_workers - 1)
+def on_reload(server: Any) -> None:
+    server.settings = settings
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - Gunicorn calls it with both
+    worker.reaped()

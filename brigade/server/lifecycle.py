@@ -1,6 +1,6 @@
-"""What master and workers tell each other and the application about their lives. Written by the worker class alone.
+"""What the master and its workers tell each other about their lives, in memory that all of them share.
 
-Imported by the master before the first fork, so it must stay free of everything else of ours.
+The master imports this before the first fork, so it must not import anything else of ours.
 """
 
 import ctypes
@@ -14,55 +14,77 @@ class State(IntEnum):
     GONE = 0
     STARTING = 1
     READY = 2
-    TOLD = 3
-    """To stop: it serves until a newer worker is ready, then drains."""
-    RELIEVED = 4
-    """It has asked the master for one worker more, in its own place."""
+    STOPPING = 3
+    """It was asked to leave, and serves until a newer worker is ready."""
+    RECYCLING = 4
+    """It has served its `MAX_REQUESTS`, and serves until a newer worker is ready."""
+
+
+STAYING = frozenset({State.STARTING, State.READY})
+
+
+class Row(ctypes.Structure):
+    """One worker."""
+
+    _fields_ = (
+        ("age", ctypes.c_uint64),  # Gunicorn's number of the worker: a newer worker has a larger one
+        ("last_beat", ctypes.c_double),  # of the balance, by time.monotonic()
+        ("connections", ctypes.c_uint32),
+        ("state", ctypes.c_uint8),
+        ("drains", ctypes.c_bool),  # it accepts nothing new and finishes what it has
+    )
 
 
 class Flags(ctypes.Structure):
-    __slots__ = ()  # or another name would be taken, and shared with nobody
+    __slots__ = ()  # an attribute of another name would be shared with nobody
     _fields_ = (
-        ("has_served", ctypes.c_bool),  # some worker of this master has once been ready
-        ("stopping", ctypes.c_bool),  # the service as a whole
-        ("rehearsed", ctypes.c_bool),  # by a process to throw away, as new workers will do: the next SIGHUP reloads
+        ("has_served", ctypes.c_bool),  # some worker of this master has been ready
+        ("draining", ctypes.c_bool),  # /readyz answers 503: the whole service is about to stop
+        ("stopping", ctypes.c_bool),  # every worker of this master leaves, so none waits for a successor
+        ("rows", ctypes.c_uint32),  # as many have been in use at the same time; the rest need not be looked at
     )
 
 
 class Roster:
-    """A byte for each worker, in memory that the master and all its workers share. A worker's age is its index."""
+    """The workers that live now, a row each. The master enters a worker before it forks it."""
 
-    SIZE = 65_536
-    """After so many workers the bytes are used again: by then the first have long gone."""
+    SLOTS = 1024
+    """A reload runs old and new workers together, so the most workers are half as many."""
 
     def __init__(self) -> None:
-        self._states = mmap.mmap(-1, self.SIZE)
+        table = Row * self.SLOTS
+        self._rows = table.from_buffer(mmap.mmap(-1, ctypes.sizeof(table)))
         self.flags = Flags.from_buffer(mmap.mmap(-1, ctypes.sizeof(Flags)))
 
-    def __getitem__(self, age: int) -> State:
-        return State(self._states[age % self.SIZE])
+    def __getitem__(self, slot: int) -> Row:
+        return self._rows[slot]
 
-    def __setitem__(self, age: int, state: State) -> None:
-        self._states[age % self.SIZE] = state
+    def enter(self, age: int) -> int:
+        """Return the slot of a new worker."""
+        slot = min(range(self.SLOTS), key=lambda slot: self._rows[slot].state)
+        self._rows[slot] = Row(age=age, state=State.STARTING)
+        self.flags.rows = max(self.flags.rows, slot + 1)
+        return slot
+
+    def state(self, slot: int) -> State:
+        return State(self._rows[slot].state)
+
+    def set_state(self, slot: int, state: State) -> None:
+        self._rows[slot].state = state
         if state is State.READY:
             self.flags.has_served = True
 
-    def has_newer(self, age: int, *states: State) -> bool:
-        return any(self._states.find(bytes([state]), age % self.SIZE + 1) >= 0 for state in states)
+    def has_newer(self, slot: int, *states: State) -> bool:
+        age = self._rows[slot].age
+        return any(row.age > age and row.state in states for row in self._in_use())
 
+    def others(self, slot: int, *, since: float) -> list[Row]:
+        """The rows of the other workers that have shown a sign of life since then."""
+        age = self._rows[slot].age
+        return [row for row in self._in_use() if row.last_beat > since and row.state and row.age != age]
 
-class Shares:
-    """How many connections each worker has, and when it last said so, in memory that all workers share."""
-
-    SLOTS = 256
-    """A worker's is its age modulo this: there may be half as many, as a reload runs old and new ones together."""
-
-    def __init__(self) -> None:
-        self.connections = memoryview(mmap.mmap(-1, 4 * self.SLOTS)).cast("I")
-        self.beats = memoryview(mmap.mmap(-1, 8 * self.SLOTS)).cast("d")
-
-    def alive(self, since: float) -> list[int]:
-        return [slot for slot, beat in enumerate(self.beats) if beat > since]
+    def _in_use(self) -> list[Row]:
+        return self._rows[: self.flags.rows]
 
 
 @dataclass
@@ -70,21 +92,20 @@ class Lifecycle:
     connections: int = 0
     """Client connections that are open now, idle ones included."""
     surplus: int = 0
-    """Clients to be asked, with their next answers, to connect anew: other workers have room."""
+    """Clients to ask, with their next answers, to connect again: other workers have room."""
     leaving: bool = False
-    """This worker takes no new connections and asks its clients to go."""
+    """This worker accepts no new connections and asks its clients to go."""
     refused: Counter[int] = field(default_factory=Counter)
     """Requests that never reached the application, by the status they were answered with."""
 
     @property
     def draining(self) -> bool:
-        """The service as a whole stops, and `/readyz` says so. A worker that a reload replaces does not: a proxy that
-        asks it over an old connection would take the whole service out.
+        """The whole service is about to stop, and `/readyz` says so. A worker that a reload replaces does not say so,
+        because a proxy that asks it over an old connection would take the whole service out.
         """
-        return bool(roster.flags.stopping)
+        return bool(roster.flags.draining)
 
 
 roster = Roster()
-shares = Shares()
 lifecycle = Lifecycle()
-"""Of this process; there is one worker in it."""
+"""Of this process: there is one worker in it."""

@@ -3,6 +3,7 @@ connection to the loop. It knows nothing of the application.
 """
 
 import contextlib
+import logging
 import select
 import socket
 import threading
@@ -14,6 +15,8 @@ from brigade.telemetry.scrape import CONTENT_TYPE_LATEST, scrape
 LOOK_EVERY_S = 0.5
 PATIENCE_S = 1.0
 """For a client to send its first bytes; one that is slower gets the loop, which has deadlines of its own. And for the rest."""
+
+log = logging.getLogger("gunicorn.error")
 
 ANSWER = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
 
@@ -36,10 +39,14 @@ class OpsPort:
     def _serve(self) -> None:
         while not self._stopped.is_set():
             for listener in select.select(self.listeners, [], [], LOOK_EVERY_S)[0]:
-                with contextlib.suppress(OSError):  # another worker had it first, or the client has gone
-                    self._take(listener.accept()[0])
+                try:
+                    self._answer(listener.accept()[0])
+                except OSError:  # another worker had it first, or the client has gone
+                    continue
+                except Exception:  # the next client may have more luck
+                    log.exception("A client of OPS_PORT was not answered.")
 
-    def _take(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
         head = b""
         with contextlib.suppress(TimeoutError):

@@ -1,11 +1,13 @@
-"""A start to throw away: before a reload, a process that nobody relies on does once what the new workers will do.
+"""Before a reload, a process that nobody relies on starts and ends once what the new workers will start.
 
 The master imports this, so it must not import the application.
 """
 
 import asyncio
+import contextlib
 import faulthandler
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -18,43 +20,76 @@ from typing import Any
 
 import uvloop
 
-from brigade.server.lifecycle import roster
 from brigade.settings import ConfigurationError
 
 SCOPE = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
 SENTENCES = {"ConfigurationError", "SystemExit"}
-"""Refusals that need no traceback. By name: the rehearsal imports the class anew."""
+"""Refusals that need no traceback. By name, because the rehearsal imports their class again."""
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)
+STARTS = b"1"
 
 
-def rehearse(arbiter: Any) -> None:
-    """In the master: a child of it starts and ends the application, and sends SIGHUP once more where that went well.
-
-    The master looks after its workers meanwhile. What it could not use would have ended it, or told the old workers to
-    go before the new ones are known to come.
+class Rehearsal:
+    """A child of the master, which looks after its workers meanwhile. A configuration that cannot be used would end the
+    master, or make it ask the old workers to go before the new ones are known to start.
     """
-    sys.stderr.flush()
-    master = os.getpid()
-    if os.fork():
-        return
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD):
+
+    def __init__(self, arbiter: Any) -> None:
+        self._arbiter = arbiter
+        self._pid = self._reader = -1
+
+    @property
+    def running(self) -> bool:
+        return self._reader >= 0
+
+    def start(self) -> None:
+        sys.stderr.flush()
+        self._reader, writer = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._reader)
+            _play(self._arbiter, writer)
+        os.close(writer)
+
+    def result(self) -> bool | None:
+        """Whether new workers would start; None while nobody knows. The end of the child wakes the master to ask this."""
+        if not self.running or not select.select([self._reader], [], [], 0)[0]:
+            return None
+        starts = os.read(self._reader, 1) == STARTS
+        self._forget()
+        return starts
+
+    def cancel(self) -> None:
+        if self.running and self.result() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._forget()
+
+    def _forget(self) -> None:
+        os.close(self._reader)
+        self._pid = self._reader = -1
+
+
+def _play(arbiter: Any, writer: int) -> None:
+    """Never returns."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     for listener in arbiter.LISTENERS:
         listener.sock.close()  # a stopping master must be the last that has it
     refuse = partial(arbiter.log.error, "Not reloaded, the workers serve on as they are: %s")
     try:
         with _bounded(arbiter.timeout, refuse), tempfile.TemporaryDirectory() as folder:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # it is no worker that anybody should count
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # nobody should count this process as a worker
             _rehearse(arbiter)
+        os.write(writer, STARTS)
+    except BrokenPipeError:
+        pass  # the master has gone
     except BaseException as error:  # noqa: BLE001 - whatever it is, a worker would end by it
         if type(error).__name__ in SENTENCES:
             refuse(error)
         else:
             traceback.print_exc()
             refuse(f"{type(error).__name__}: {error}")
-    else:
-        if os.getppid() == master:
-            roster.flags.rehearsed = True
-            os.kill(master, signal.SIGHUP)
     sys.stderr.flush()
     os._exit(0)
 
@@ -65,6 +100,7 @@ def _rehearse(arbiter: Any) -> None:
     if app.cfg.address != address:  # the master would close its sockets, and end where it cannot have the others
         raise ConfigurationError("another HOST, PORT or OPS_PORT takes a restart.")
     _ = app.cfg.worker_class  # reading it imports it
+    app.cfg.post_fork(arbiter, None)
     uvloop.run(start_and_end(app.wsgi()))
 
 

@@ -1,6 +1,6 @@
-"""uvicorn's server with an orderly end: when it may leave, what it still takes, how long it waits.
+"""uvicorn's server with an orderly end: when it may leave, what it still accepts, how long it waits.
 
-Knows Gunicorn by its signals alone.
+It knows Gunicorn by its signals alone.
 """
 
 import asyncio
@@ -26,18 +26,20 @@ from brigade.settings import Settings
 HEARTBEAT_S = 1.0
 POLL_S = 0.05
 
-TOLD_TOGETHER_S = 0.2
-"""A reload tells the old workers one by one; none may take another, which has yet to hear it, for a successor."""
+ASKED_TOGETHER_S = 0.2
+"""The master asks old workers to leave one after the other. None may take another, which has yet to be asked, for its
+successor.
+"""
 
 CUT_S = 0.5
-"""For cancelled requests to unwind, before the lifespan takes their pools away."""
+"""Seconds for cancelled requests to unwind, before the lifespan closes their pools."""
 
 WATCHDOG_MARGIN_S = 0.5
-"""Before Gunicorn's SIGKILL, which would say nothing, and after a reload never comes."""
+"""How long before Gunicorn's SIGKILL, which says nothing, a worker prints where it hangs and ends itself."""
 
 YOUNG_OBJECTS = 20_000
-"""Before garbage is looked for. Python's 700 are fewer than 64 requests in flight have: 9 µs of each redirect, and a p99
-of 150 ms instead of 20.
+"""New objects before the garbage collector looks at them. Python's 700 are fewer than 64 requests in flight have, which
+cost 9 µs of each redirect and a p99 of 150 ms instead of 20.
 """
 
 log = logging.getLogger("gunicorn.error")
@@ -45,18 +47,18 @@ log = logging.getLogger("gunicorn.error")
 
 class Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, settings: Settings, *, age: int, master: int, notify: Callable[[], None]
+        self, config: uvicorn.Config, settings: Settings, *, slot: int, master: int, notify: Callable[[], None]
     ) -> None:
         config.http = functools.partial(AdmittingProtocol, settings=settings)  # type: ignore[assignment]
         super().__init__(config)
         self._settings = settings
-        self._age = age
+        self._slot = slot
         self._master = master
         self._notify = notify
-        self.ops_port = OpsPort(self._take)
+        self.ops_port = OpsPort(self._hand_over)
         self._signals: set[int] = set()
-        self._told_at: float | None = None
-        self._waits = self._hurry = False
+        self._asked_at: float | None = None
+        self._waits_for_successor = self._in_a_hurry = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._main = asyncio.current_task()
@@ -64,22 +66,28 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])
         _settle()
         config, alone = self.config, self._settings.reuse_port
-        self._acceptor = Acceptor(self._create, age=self._age, alone=alone, ssl=config.ssl, backlog=config.backlog)
+        self._acceptor = Acceptor(self._create, slot=self._slot, alone=alone, ssl=config.ssl, backlog=config.backlog)
         await self._acceptor.start(sockets or [])
         self.ops_port.start()
-        roster[self._age] = State.READY
+        self._enter(State.READY)
         self._heart = asyncio.create_task(self._beat(), name="heartbeat")
 
+    def _enter(self, state: State) -> None:
+        """SIGCHLD wakes the master, which would otherwise look within a second."""
+        roster.set_state(self._slot, state)
+        if os.getppid() == self._master and not roster.flags.stopping:
+            os.kill(self._master, signal.SIGCHLD)
+
     async def _beat(self) -> None:
-        """From the loop, so that a blocked one is noticed; from the first request on, so that a start-up is bounded
-        too; through the drain, so that a drain is not taken for a blocked loop.
+        """Beat from the event loop, so that a blocked one is noticed; from the first request on, so that the start is
+        bounded too; and through the drain, so that it is not taken for a blocked loop.
         """
         every_s = min(HEARTBEAT_S, self._settings.worker_timeout_s / 4)
         while True:
             self._notify()
             if os.getppid() != self._master and not lifecycle.leaving:
                 log.error("The master is gone: stopping.")
-                roster.flags.stopping = True
+                roster.flags.draining = roster.flags.stopping = True
                 self.handle_exit(signal.SIGTERM, None)
             await asyncio.sleep(every_s)
 
@@ -92,43 +100,44 @@ class Server(uvicorn.Server):
         if not self.started:
             self._give_up_start()
             return
-        seen = self._signals
-        self._hurry |= sig != signal.SIGTERM and (sig in seen or (sig == signal.SIGQUIT and signal.SIGTERM in seen))
-        if not seen and roster[self._age] is State.READY:
-            self._tell(State.TOLD, waits=roster.has_newer(self._age, State.STARTING, State.READY))
-        self._waits &= sig == signal.SIGTERM
-        seen.add(sig)
+        before = self._signals
+        again = sig in before or (sig == signal.SIGQUIT and signal.SIGTERM in before)
+        self._in_a_hurry |= sig != signal.SIGTERM and again
+        if self._asked_at is None:
+            self._leave(State.STOPPING)
+        self._waits_for_successor &= sig == signal.SIGTERM
+        before.add(sig)
 
     def _give_up_start(self) -> None:
         self.lifespan.startup_failed = True  # or uvicorn would log the cancellation as an error
         if self._main is not None:
             self._main.cancel()
 
-    def _tell(self, state: State, *, waits: bool) -> None:
-        roster[self._age] = state
-        self._told_at = time.monotonic()
-        self._waits = waits
+    def _leave(self, state: State) -> None:
+        self._asked_at = time.monotonic()
+        self._waits_for_successor = True
         self.should_exit = True
+        self._enter(state)
 
     async def on_tick(self, counter: int) -> bool:
         leaves = await super().on_tick(counter)
         if leaves and not self.should_exit:
             self.limit_max_requests = None
-            self._tell(State.RELIEVED, waits=True)
-            os.kill(self._master, signal.SIGTTIN)  # one worker more; `child_exit` takes it back
-        return self.should_exit and self._is_relieved()
+            self._leave(State.RECYCLING)
+        return self.should_exit and self._may_leave()
 
-    def _is_relieved(self) -> bool:
+    def _may_leave(self) -> bool:
         """A worker that is replaced serves until its successor does: should that never start, nothing has stopped."""
-        assert self._told_at is not None
-        if not self._waits or roster.flags.stopping:
+        assert self._asked_at is not None
+        if not self._waits_for_successor or roster.flags.stopping:
             return True
-        return time.monotonic() > self._told_at + TOLD_TOGETHER_S and roster.has_newer(self._age, State.READY)
+        asked_long_ago = time.monotonic() > self._asked_at + ASKED_TOGETHER_S
+        return asked_long_ago and roster.has_newer(self._slot, State.READY)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         started, settings = time.monotonic(), self._settings
         faulthandler.dump_traceback_later(settings.graceful_timeout_s - WATCHDOG_MARGIN_S, exit=True)
-        lifecycle.leaving = True
+        lifecycle.leaving = roster[self._slot].drains = True
         self.ops_port.stop()
         await self._acceptor.stop()
         connections, tasks = self.server_state.connections, self.server_state.tasks
@@ -136,13 +145,13 @@ class Server(uvicorn.Server):
             connection.shutdown()
         log.info("Draining: %d connections, %d requests.", len(connections), len(tasks))
         # Two sets of uvicorn's, which tell nobody when they are empty.
-        while (connections or tasks) and not self._hurry and time.monotonic() < started + settings.drain_timeout_s:  # noqa: ASYNC110
+        while (connections or tasks) and not self._in_a_hurry and time.monotonic() < started + settings.drain_timeout_s:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
         await self._cut()
         await self.lifespan.shutdown()
 
-    def _take(self, connection: socket.socket) -> None:
-        """From another thread."""
+    def _hand_over(self, connection: socket.socket) -> None:
+        """Called in another thread."""
         self._loop.call_soon_threadsafe(self._acceptor.join, connection)
 
     def _create(self) -> asyncio.Protocol:

@@ -104,6 +104,10 @@ class Settings(BaseSettings):
     """Seconds a client may take to send the head of a request."""
     body_timeout_s: PositiveFloat = 30.0
     """Seconds a client may take to send a body."""
+    max_requests: NonNegativeInt = 0
+    """Requests after which a worker is replaced, without a gap; 0 replaces none."""
+    max_requests_jitter: NonNegativeInt = 0
+    """At most so many requests more, drawn for each worker, so that they are not all replaced at once."""
     max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
     """Largest head of a request, in bytes."""
     max_body_bytes: NonNegativeInt = 1_048_576

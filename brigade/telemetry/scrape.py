@@ -1,13 +1,16 @@
-"""The files that workers count in: their one answer to a scrape, and what becomes of a dead worker's.
+"""The files that workers count in: the one answer to a scrape, and what becomes of a dead worker's files.
 
 Needs no event loop. The master imports this, so it must not import the application.
 """
 
 import fcntl
+import json
+import logging
 import os
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
@@ -17,13 +20,15 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from brigade.sizing.limits import read_throttling
 
-__all__ = ["CONTENT_TYPE_LATEST", "count_exit", "fold", "folder", "scrape", "wipe"]
+__all__ = ["CONTENT_TYPE_LATEST", "count_exit", "fold", "folder", "prepare", "scrape"]
 
 FOLD_WITHIN_S = 1.0
-"""For scrapes to end, which take some 10 ms each; the master waits no longer, and folds at the next death."""
+"""Seconds that the master waits for scrapes to end, which take some 10 ms each, before it leaves files to the next death."""
 DEAD = "dead"
 
 _exits = Counter("worker_exits", "Workers that ended, by how.", ["cause"], registry=None)
+_reported: set[Path] = set()
+log = logging.getLogger("gunicorn.error")
 
 
 def folder() -> Path | None:
@@ -32,11 +37,13 @@ def folder() -> Path | None:
     return Path(path) if path else None
 
 
-def wipe() -> None:
+def prepare(*, keep: bool) -> None:
+    """Begin to count, from nothing unless the workers of another master still count here."""
     if path := folder():
+        if not keep:
+            for entry in path.glob("*.db"):
+                _remove(entry)
         path.mkdir(parents=True, exist_ok=True)
-        for file in path.glob("*.db"):
-            file.unlink()
     for cause in ("told", "max requests", "timeout", "failed start", "died"):
         _exits.labels(cause)
 
@@ -46,39 +53,118 @@ def count_exit(cause: str) -> None:
 
 
 def scrape() -> bytes:
-    """Every worker's metrics, the dead included, as they stand now: a file is read whole or not at all."""
+    """Every worker's metrics as they stand now, the dead ones' included: a file counts as a whole or not at all."""
+    path = folder()
+    if path is None:
+        return _render([])
+    with _locked(path, fcntl.LOCK_SH):
+        files = list(path.glob("*.db"))
+        try:
+            return _render(files)
+        except Exception:  # noqa: BLE001 - each kind of damage raises something else
+            return _render([file for file in files if _is_readable(file)])
+
+
+def _render(files: list[Path]) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Machine())
-    if path := folder():
-        with _locked(path, fcntl.LOCK_SH):
-            MultiProcessCollector(registry, path=str(path))
-            return generate_latest(registry)
+    registry.register(_Files(files))
     return generate_latest(registry)
 
 
-def fold(*, living: set[int]) -> None:
-    """Add what dead workers have counted to the file of all the dead, so that neither a counter nor the folder changes
-    by their death; what they were, their gauges, goes.
+class _Files:
+    def __init__(self, files: list[Path]) -> None:
+        self._names = [str(file) for file in files]
+
+    def collect(self) -> Iterable[Metric]:
+        merged: Iterable[Metric] = MultiProcessCollector.merge(self._names)
+        return merged
+
+
+def _is_readable(file: Path) -> bool:
+    """A damaged file costs its own numbers, and no others."""
+    try:
+        _read(file)
+        _render([file])
+    except FileNotFoundError:  # its worker has died since we looked
+        return False
+    except Exception as error:  # noqa: BLE001
+        _report(file, error)
+        return False
+    return True
+
+
+def _report(file: Path, error: Exception) -> None:
+    if file not in _reported:
+        _reported.add(file)
+        log.error("%s cannot be read, and what was counted there is missing: %s: %s", file, type(error).__name__, error)
+
+
+def _read(file: Path) -> list[tuple[str, float]]:
+    """The keys and values of a file.
+
+    Raises: ValueError, struct.error, RuntimeError or OSError, for a file that is damaged.
+    """
+    found = []
+    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
+        name, sample, labels, help_text = json.loads(
+            key
+        )  # a damaged length may repeat a key for ever, but not a whole one
+        if not all(isinstance(text, str) for text in (name, sample, help_text, *labels.values())):
+            raise ValueError(f"this is no key: {key!r}")
+        found.append((key, value))
+    return found
+
+
+def fold() -> None:
+    """Add what dead processes have counted to the file of all the dead, so that neither a counter nor the folder changes
+    by their death. Their gauges go. Another master may have workers here, so what counts is which processes exist.
     """
     path = folder()
     if path is None:
         return
-    owners = {str(pid) for pid in living} | {DEAD}
-    left = [file for file in path.glob("*.db") if file.stem.rpartition("_")[2] not in owners]
-    for pid in {file.stem.rpartition("_")[2] for file in left}:
-        mark_process_dead(pid, str(path))
     with _locked(path, fcntl.LOCK_EX, within_s=FOLD_WITHIN_S):
+        left = [file for file in path.glob("*.db") if _is_dead(file.stem.rpartition("_")[2])]
+        for pid in {file.stem.rpartition("_")[2] for file in left}:
+            mark_process_dead(pid, str(path))
         for file in left:
             if file.exists():
                 _add(file, path / f"{file.stem.partition('_')[0]}_{DEAD}.db")
-                file.unlink()
+                _remove(file)
+
+
+def _is_dead(owner: str) -> bool:
+    if owner == DEAD:
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except (ValueError, ProcessLookupError):
+        return True
+    except OSError:  # it exists, and belongs to somebody else
+        return False
+    return False
 
 
 def _add(file: Path, sum_file: Path) -> None:
+    try:
+        counted = _read(file)
+    except Exception as error:  # noqa: BLE001
+        _report(file, error)
+        return
+    if sum_file.exists() and not _is_readable(sum_file):
+        _remove(sum_file)
     total = MmapedDict(str(sum_file))
-    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
+    for key, value in counted:
         total.write_value(key, total.read_value(key)[0] + value, 0.0)
     total.close()
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager

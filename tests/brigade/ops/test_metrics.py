@@ -2,6 +2,9 @@ import asyncio
 import os
 import signal
 import socket
+import struct
+import subprocess
+import tempfile
 import threading
 from collections import Counter
 from contextlib import closing, suppress
@@ -10,12 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client import Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.parser import text_string_to_metric_families
 
-from brigade.telemetry.scrape import fold, scrape
+from brigade.telemetry.scrape import fold, prepare, scrape
 from local.process import free_port
 from tests.brigade.ops.test_ops import eventually
 from tests.brigade.server.clients import exchange
@@ -23,6 +27,7 @@ from tests.conftest import StartService
 from tests.running import RunningService
 
 CLIENTS = 24
+DONE = mmap_key("done", "done_total", [], [], "Help.")
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -223,27 +228,138 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def count_in(folder: Path, owner: int | str, key: str = DONE) -> None:
+    counts = MmapedDict(str(folder / f"counter_{owner}.db"))
+    counts.write_value(key, 1.0, 0.0)
+    counts.close()
+
+
+def done() -> list[str]:
+    return [line for line in scrape().decode().splitlines() if line.startswith("done_total")]
+
+
 def test_a_scrape_during_a_fold_counts_nothing_twice_and_misses_nothing(folder: Path) -> None:
-    key = mmap_key("done", "done_total", [], [], "Help.")
     stopped = threading.Event()
     seen: set[str] = set()
 
     def look() -> None:
         while not stopped.is_set():
             stopped.wait(0.005)  # a reader at once after the other would never let the fold in
-            seen.update(line for line in scrape().decode().splitlines() if line.startswith("done_total"))
+            seen.update(done())
 
+    workers = [subprocess.Popen(["sleep", "600"]) for _ in range(40)]
     readers = [threading.Thread(target=look) for _ in range(2)]
-    for pid in range(1000, 1040):
-        counts = MmapedDict(str(folder / f"counter_{pid}.db"))
-        counts.write_value(key, 1.0, 0.0)
-        counts.close()
+    for worker in workers:
+        count_in(folder, worker.pid)
     for reader in readers:
         reader.start()
-    for pid in range(1000, 1040):
-        fold(living=set(range(pid + 1, 1040)))
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+        fold()
     stopped.set()
     for reader in readers:
         reader.join()
     assert seen == {"done_total 40.0"}
     assert [file.name for file in folder.glob("*.db")] == ["counter_dead.db"]
+
+
+def whole_file(key: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        count_in(Path(folder), 1, key)
+        return (Path(folder) / "counter_1.db").read_bytes()
+
+
+WHOLE = whole_file(DONE)
+DAMAGE = {
+    "empty": b"",
+    "two bytes": WHOLE[:2],
+    "cut in a key": WHOLE[:20],
+    "cut in a value": WHOLE[: 8 + 4 + len(DONE) + 4],
+    "length beyond the end": b"\xff\xff\xff\x7f" + WHOLE[4:],
+    "length of a key": WHOLE[:8] + b"\xff\xff\xff\x7f" + WHOLE[12:],
+    "length of a key that leads back": WHOLE[:8] + struct.pack("i", -28) + WHOLE[12:],
+    "key that is no JSON": WHOLE.replace(b'["done"', b'["done!', 1),
+    "key that is no UTF-8": WHOLE.replace(b'["done"', b'["do\xff\xfe"', 1),
+    "key without labels": whole_file('["done", "done_total", [], "Help."]'),
+    "key that is a number": whole_file("1"),
+    "label that is a number": whole_file('["done", "done_total", {"a": 1}, "Help."]'),
+    "noise": bytes(range(256)) * 16,
+}
+DEAD_PID = 2**22 + 1
+"""Above the largest that Linux gives."""
+
+
+@pytest.mark.parametrize("owner", ["living", "dead"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_file_costs_its_own_numbers_only(owner: str, damage: str, folder: Path) -> None:
+    count_in(folder, os.getpid())
+    pid = os.getppid() if owner == "living" else DEAD_PID
+    (folder / f"counter_{pid}.db").write_bytes(DAMAGE[damage])
+    (folder / f"histogram_{pid}.db").write_bytes(DAMAGE[damage])
+    assert done() == ["done_total 1.0"]
+    count_in(folder, DEAD_PID + 1)
+    fold()
+    fold()
+    assert done() == ["done_total 2.0"]
+    assert (folder / f"counter_{pid}.db").exists() == (owner == "living")
+
+
+@pytest.mark.parametrize("name", ["counter_1.db", f"counter_{DEAD_PID}.db", "counter_dead.db", "gauge_1.db", "odd.db"])
+def test_folder_and_other_files_among_the_metrics_are_left_out(name: str, folder: Path) -> None:
+    count_in(folder, os.getpid())
+    (folder / name).mkdir()
+    (folder / f"odd_all_{DEAD_PID}.db").write_bytes(WHOLE)
+    assert done() == ["done_total 1.0"]
+    count_in(folder, DEAD_PID + 1)
+    fold()
+    assert done() == ["done_total 2.0"]
+    prepare(keep=False)
+    assert list(folder.glob("*.db")) == []
+
+
+def test_damaged_sum_of_the_dead_is_begun_again(folder: Path) -> None:
+    (folder / "counter_dead.db").write_bytes(b"")
+    count_in(folder, DEAD_PID)
+    fold()
+    assert done() == ["done_total 1.0"]
+
+
+def test_metrics_survive_a_file_that_a_killed_worker_left_empty(start_service: StartService) -> None:
+    port = free_port()
+    service = start_service(workers=1, OPS_PORT=port)
+    httpx.get(f"{service.url}/nowhere")
+    metrics = next(service.home.rglob("metrics/*"))
+    (metrics / "counter_999999.db").touch()
+    (metrics / "histogram_999998.db").write_bytes(DAMAGE["cut in a key"])
+    for url in (service.url, f"http://127.0.0.1:{port}"):
+        assert total(url, "http_requests_total", route="unmatched") == 1
+    os.kill(service.worker_pids()[0], signal.SIGKILL)
+    eventually(lambda: total(f"http://127.0.0.1:{port}", "worker_exits_total", cause="died") == 1)
+    assert total(f"http://127.0.0.1:{port}", "http_requests_total", route="unmatched") == 1
+
+
+def test_counts_outlive_a_change_of_masters(start_service: StartService) -> None:
+    """SIGUSR2: the workers of both masters count, and the deaths of either take nothing away."""
+    service = start_service(workers=2)
+    for _ in range(20):
+        httpx.get(f"{service.url}/nowhere")
+    old = set(service.worker_pids())
+
+    def counted() -> float:
+        return total(service.url, "http_requests_total", route="unmatched")
+
+    def gauges() -> int:
+        return len({dict(labels)["pid"] for name, labels in samples(service.url) if name == "worker_cpu_cores"})
+
+    os.kill(service.pid, signal.SIGUSR2)
+    eventually(lambda: gauges() == 4, within_s=20)
+    assert counted() == 20
+    (new,) = set(service.worker_pids()) - old
+    os.kill(min(old), signal.SIGKILL)
+    os.kill(max(child.pid for child in psutil.Process(new).children()), signal.SIGKILL)
+    eventually(lambda: gauges() == 4)
+    assert counted() == 20
+    os.kill(new, signal.SIGTERM)
+    eventually(lambda: new not in service.worker_pids() and gauges() == 2)
+    assert counted() == 20

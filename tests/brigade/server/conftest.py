@@ -28,7 +28,15 @@ QUICK = {
 
 
 class Gunicorn:
-    def __init__(self, folder: Path, workers: int, *options: str, root: Path = ROOT, **env: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        *options: str,
+        root: Path = ROOT,
+        preexec_fn: Callable[[], None] | None = None,
+        **env: str,
+    ) -> None:
         self.port = free_port()
         self.folder = folder
         self.mischief("")
@@ -50,6 +58,7 @@ class Gunicorn:
                 cwd=folder,
                 stdout=log,
                 stderr=log,
+                preexec_fn=preexec_fn,
             )
 
     def mischief(self, kind: str) -> None:
@@ -127,10 +136,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Gunicorns that end with the test. Keywords are variables, as the service reads them."""
     started: list[Gunicorn] = []
 
-    def start(workers: int = 1, *options: str, ready: bool = True, root: Path = ROOT, **env: str) -> Gunicorn:
+    def start(workers: int = 1, *options: str, ready: bool = True, **more: Any) -> Gunicorn:
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        gunicorn = Gunicorn(folder, workers, *options, root=root, **env)
+        gunicorn = Gunicorn(folder, workers, *options, **more)
         started.append(gunicorn)
         if ready:
             gunicorn.until(lambda: len(gunicorn.events("started")) >= workers and gunicorn.serving())

@@ -1,13 +1,20 @@
 """Keep-alive connections over workers: how evenly they are taken, and that nobody waits for a worker that cannot take any."""
 
+import asyncio
 import os
+import resource
 import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
+import pytest
+import uvloop
+
+from brigade.server.balance import Acceptor
+from brigade.server.lifecycle import State, lifecycle, roster
 from tests.brigade.server.conftest import Gunicorn, Start
 
 GET = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -87,3 +94,71 @@ def keep_asking(gunicorn: Gunicorn, clients: list[socket.socket], stack: ExitSta
             break
         time.sleep(0.1)
     return held
+
+
+class Farewell(asyncio.Protocol):
+    """Ends each connection, so that a client sees that it was accepted."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+async def accepted(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+@asynccontextmanager
+async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Acceptor, tuple[str, int]]]:
+    """An acceptor with more than its share: it closes its listener for a moment after each connection."""
+    slot, other = roster.enter(1), roster.enter(2)
+    roster[other].last_beat = time.monotonic() + 60
+    monkeypatch.setattr(lifecycle, "connections", 10)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    acceptor = Acceptor(Farewell, slot=slot, alone=False, ssl=None, backlog=10)
+    await acceptor.start([listener])
+    try:
+        yield acceptor, listener.getsockname()
+    finally:
+        await acceptor.stop()
+        for used in (slot, other):
+            roster.set_state(used, State.GONE)
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_listener_that_cannot_be_opened_again_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run_out() -> None:
+        async with crowded(monkeypatch) as (_, address):
+            await accepted(address)
+            with no_descriptors():
+                while "No new connections are accepted" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+                    await asyncio.sleep(0.01)
+            await accepted(address)
+
+    with caplog.at_level("WARNING", "gunicorn.error"):
+        uvloop.run(asyncio.wait_for(run_out(), 20))
+    assert "New connections are accepted again" in caplog.text
+
+
+def test_stop_without_descriptors_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stop() -> None:
+        async with crowded(monkeypatch) as (acceptor, address):
+            await accepted(address)
+            with no_descriptors():
+                await asyncio.sleep(0.2)  # longer than it leaves connections to the others
+                await acceptor.stop()
+
+    uvloop.run(asyncio.wait_for(stop(), 20))

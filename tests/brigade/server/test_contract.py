@@ -70,7 +70,11 @@ RELIED_ON: dict[Callable[..., Any], tuple[str, str]] = {
     uvicorn_worker.UvicornWorker._serve: ("35a45f2385b6", "ours takes its place"),
     GunicornWorker.init_process: ("e4ca00ea66b9", "signals, then load_wsgi, then run"),
     WorkerTmp.notify: ("e5e6e5b0733f", "it writes the monotonic clock, and the file's first time is the time of day"),
-    Arbiter.run: ("eb2b3616dcb1", "it looks up handle_hup by name each time"),
+    Arbiter.run: ("eb2b3616dcb1", "after each signal, and once a second, it calls murder_workers and manage_workers"),
+    Arbiter.start: ("245699c48012", "on_starting comes before the signal handlers and the first READY=1"),
+    Arbiter.reexec: ("7276f96db15a", "the new master's environment is env_orig, and ours is its parent"),
+    Arbiter.wait_for_signals: ("8f441b642731", "it returns what was queued, within the time given"),
+    Arbiter.kill_worker: ("a393709648d9", "every signal to a worker goes through it"),
     Arbiter.halt: ("531a3277d4e9", "it stops by self.stop"),
     Arbiter.handle_int: ("340785aad604", "it stops by self.stop, in a hurry"),
     Arbiter.handle_ttin: ("f08441924e6c", "one worker more"),
@@ -80,7 +84,7 @@ RELIED_ON: dict[Callable[..., Any], tuple[str, str]] = {
     ),
     Arbiter.reload: (
         "49c375ffa9b0",
-        "new workers are forked before old ones are told, and num_workers is what is configured",
+        "it forks new workers, calls manage_workers, and then nothing but reap_workers until the old ones have gone",
     ),
     Arbiter.murder_workers: ("80046c06d984", "SIGABRT to a worker whose file is older than the timeout, then SIGKILL"),
     Arbiter.reap_workers: (
