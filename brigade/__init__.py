@@ -1,3 +1,82 @@
-"""The engine: what a service stands on. To upgrade it, replace this folder."""
+"""The engine. These are its public names; `docs/engine.md` documents each.
+
+They are imported when they are first used, because Gunicorn's master needs the settings and must not load the rest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brigade.app import Brigade
+    from brigade.deps import (
+        Cache,
+        Lane,
+        Pg,
+        SettingsDep,
+        limit_address,
+        on_cpu_lane,
+        on_ops_side,
+        require_key,
+        resources_of,
+    )
+    from brigade.errors import CacheUnavailable, DatabaseUnavailable, Problem, Unavailable
+    from brigade.settings import ConfigurationError, Settings, load_settings
+    from brigade.stores.database import acquire, read
+    from brigade.telemetry.metrics import counter, gauge, histogram
+    from brigade.web.problems import documented
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "brigade.app": ("Brigade",),
+    "brigade.deps": (
+        "Cache",
+        "Lane",
+        "Pg",
+        "SettingsDep",
+        "limit_address",
+        "on_cpu_lane",
+        "on_ops_side",
+        "require_key",
+        "resources_of",
+    ),
+    "brigade.errors": ("CacheUnavailable", "DatabaseUnavailable", "Problem", "Unavailable"),
+    "brigade.settings": ("ConfigurationError", "Settings", "load_settings"),
+    "brigade.stores.database": ("acquire", "read"),
+    "brigade.telemetry.metrics": ("counter", "gauge", "histogram"),
+    "brigade.web.problems": ("documented",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Brigade",
+    "Cache",
+    "CacheUnavailable",
+    "ConfigurationError",
+    "DatabaseUnavailable",
+    "Lane",
+    "Pg",
+    "Problem",
+    "Settings",
+    "SettingsDep",
+    "Unavailable",
+    "acquire",
+    "counter",
+    "documented",
+    "gauge",
+    "histogram",
+    "limit_address",
+    "load_settings",
+    "on_cpu_lane",
+    "on_ops_side",
+    "read",
+    "require_key",
+    "resources_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'brigade' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

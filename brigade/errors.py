@@ -1,32 +1,9 @@
-"""Errors that carry their status, and the one renderer of all of them: `application/problem+json` (RFC 9457).
+"""Errors that carry their status. Routes and stores raise them; `brigade.web.problems` turns each into an answer."""
 
-Routes raise; they hold no `try`. What a client gets is decided here.
-"""
-
-import json
 import math
-import traceback
-from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Match
-
-MEDIA_TYPE = "application/problem+json"
-SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-}
 
 
 class Problem(HTTPException):
@@ -94,87 +71,3 @@ class LaneFull(Unavailable):
 
 class RequestTimeout(Unavailable):
     type, title = "urn:problem:request-timeout", "The request took too long"
-
-
-def problem_response(
-    status: int,
-    *,
-    title: str = "",
-    detail: str = "",
-    type: str = "about:blank",
-    headers: Mapping[str, str] | None = None,
-    **extra: Any,
-) -> Response:
-    body = {"type": type, "title": title or HTTPStatus(status).phrase, "status": status}
-    if detail and detail != body["title"]:
-        body["detail"] = detail
-    return Response(json.dumps(body | extra), status, headers, MEDIA_TYPE)
-
-
-def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: what it may answer instead, in OpenAPI."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for problem in problems:
-        example = {"type": problem.type, "title": problem.title, "status": problem.status}
-        response = responses.setdefault(problem.status, {"description": "", "content": {MEDIA_TYPE: {}}})
-        response["description"] = "; ".join(filter(None, [response["description"], problem.title]))
-        content = response["content"][MEDIA_TYPE]
-        content["schema"] = SCHEMA
-        content.setdefault("examples", {})[problem.__name__] = {"value": example}
-    return responses
-
-
-def render(error: HTTPException) -> Response:
-    if error.status_code == HTTPStatus.NOT_MODIFIED:
-        return Response(status_code=error.status_code, headers=error.headers)
-    detail, headers = str(error.detail), error.headers
-    if not isinstance(error, Problem):
-        return problem_response(error.status_code, detail=detail, headers=headers)
-    return problem_response(
-        error.status_code, type=error.type, title=error.title, detail=detail, headers=headers, **error.extra
-    )
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    _let_go(error)
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        error.headers = {"Allow": ", ".join(_allowed(request))}
-    return render(error)
-
-
-def _let_go(error: Exception) -> None:
-    """FastAPI names what it raises in the frame that holds the body: a cycle, which garbage collection finds when 20,000
-    objects are there, be they of 1 MiB each.
-    """
-    traceback.clear_frames(error.__traceback__)
-
-
-def _allowed(request: Request) -> list[str]:
-    """Starlette names the methods of the first route that has the path, and a path may have several."""
-    scopes = [{**request.scope, "method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
-    routes = request.app.router.routes
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    _let_go(error)
-    parts = error.errors()
-    for part in parts:
-        if isinstance(raised := part.get("ctx", {}).get("error"), Exception):
-            raised.__traceback__ = None  # a validator's: its frame leads to those that hold these parts, and the body
-    errors = [
-        {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")} for part in parts
-    ]
-    return render(InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors))
-
-
-async def _unhandled(_: Request, error: Exception) -> Response:
-    raise error  # past Starlette's plain-text 500: the outermost layer logs it once and answers with a problem
-
-
-def install(app: FastAPI) -> None:
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _unhandled)

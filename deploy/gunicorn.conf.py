@@ -49,7 +49,7 @@ for name in (
     import_module(name)
 gc.freeze()
 
-wsgi_app = "service.main:create_app()"
+wsgi_app = f"{os.environ.get('BRIGADE_APP', 'service.main:create_app')}()"
 worker_class = "brigade.server.worker.Worker"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = [f"{host}:{port}" for port in (settings.port, settings.ops_port) if port]

@@ -1,1 +1,1 @@
-__version__ = "0.1.0"
+"""Yours: the settings, the features, and how they are put together."""

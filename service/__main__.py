@@ -1,7 +1,9 @@
-"""`python -m service`: see `brigade.cli`."""
+"""`python -m service`: the engine's command line, for this service."""
 
 import sys
+from pathlib import Path
 
 from brigade.cli import main
+from service.settings import Settings
 
-sys.exit(main())
+sys.exit(main("service.main:create_app", settings=Settings, features=Path(__file__).parent / "features"))

@@ -7,10 +7,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.web.hot import deliver
-from service.main import Service
+from tests.bare import Bare
 
 
-def as_served(service: Service, state: Mapping[str, Any] | None) -> ASGIApp:
+def as_served(service: Bare, state: Mapping[str, Any] | None) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope = {**scope, "state": dict(state or {})}
         ended: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()

@@ -18,18 +18,19 @@ from redis.asyncio import Redis
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from brigade.settings import Settings
 from brigade.telemetry import metrics
 from local.process import free_port, spawn
 from local.servers import Postgres, Valkey
 from local.variables import without_libpq
 from service.main import FEATURES
+from service.settings import Settings
 from tests.running import RunningService
 
 ROOT = Path(__file__).parent.parent
 # The machine's disk is not under test. Commits stay synchronous: a killed Postgres must lose none.
 FAST = {"fsync": "off", "full_page_writes": "off"}
 Variables = dict[str, str | int | Path | None]
+NAMES = {feature.__name__.rpartition(".")[2] for feature in FEATURES}
 _numbers = itertools.count()
 
 
@@ -54,7 +55,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What may take longest begins first, so that of two processes none has it left at the end."""
     driven = {item: {feature for mark in item.iter_markers("drives") for feature in mark.args} for item in items}
-    gone = [item for item in items if not driven[item] <= set(FEATURES)]
+    gone = [item for item in items if not driven[item] <= {*NAMES, "lab"}]
     config.hook.pytest_deselected(items=gone)
     items[:] = sorted((item for item in items if item not in gone), key=_bound_s, reverse=True)
 

@@ -7,7 +7,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brigade.settings import Settings
 
 COMMANDS = {
     "run": "check everything, print the plan, serve",
@@ -23,11 +29,23 @@ OPTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Project:
+    """What a service tells the engine's command line of itself."""
+
+    app: str
+    """Where its factory is, as `module:function`."""
+    settings: "type[Settings]"
+    features: Path
+    """The folder that has a folder for each feature, with its migrations."""
+
+
 class CommandError(Exception):
     """A reason not to go on, in one sentence for the person at the terminal: no traceback, exit status 1."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit status. `app`, `settings` and `features` are those of `Project`."""
     parser = argparse.ArgumentParser(prog="python -m service", description="Run and look after the service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, does in COMMANDS.items():
@@ -36,14 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flag, meaning = OPTIONS[name]
             command.add_argument(flag, action="store_true", help=meaning)
     chosen = vars(parser.parse_args(arguments))
-    return _start(chosen.pop("command"), chosen)
+    return _start(Project(app, settings, features), chosen.pop("command"), chosen)
 
 
-def _start(command: str, options: dict[str, bool]) -> int:
+def _start(project: Project, command: str, options: dict[str, bool]) -> int:
     from brigade.settings import ConfigurationError  # noqa: PLC0415 - it takes 0.3 s, and --help need not wait
 
     try:
-        status: int = import_module(f"brigade.cli.{command}").main(**options)
+        status: int = import_module(f"brigade.cli.{command}").main(project, **options)
         sys.stdout.flush()
     except (ConfigurationError, CommandError) as reason:
         print(f"service: {reason}", file=sys.stderr)

@@ -14,7 +14,7 @@ import asyncpg
 from alembic.script import Script
 from asyncpg.connect_utils import SessionAttribute
 
-from brigade.cli import CommandError
+from brigade.cli import CommandError, Project
 from brigade.cli.run import check_pooler, check_port, check_state_dir
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
@@ -46,12 +46,12 @@ class Finding:
         return f"{level:<8}{self.check:<13}{self.found}" + (f"\n{'':21}mend: {mend}" if mend else "")
 
 
-def main(*, json: bool) -> int:
+def main(project: Project, *, json: bool) -> int:
     findings: list[Finding] = []
     with _noted(findings, "settings", mend="set the variable as the sentence says"):
-        settings = load_settings()
+        settings = load_settings(project.settings)
         findings.append(Finding("settings", "every variable can be used"))
-        asyncio.run(_examine(settings, findings))
+        asyncio.run(_examine(project, settings, findings))
     print(dumps([asdict(finding) for finding in findings], indent=2) if json else "\n".join(map(str, findings)))
     return int(any(finding.wrong for finding in findings))
 
@@ -64,14 +64,14 @@ def _noted(findings: list[Finding], check: str, *, mend: str) -> Iterator[None]:
         findings.append(Finding(check, str(reason), wrong=mend))
 
 
-async def _examine(settings: Settings, findings: list[Finding]) -> None:
+async def _examine(project: Project, settings: Settings, findings: list[Finding]) -> None:
     facts = None
     with _noted(findings, "postgres", mend="start it, or correct DATABASE_URL"):
         options = session_options(settings)
         async with _session(settings, options=options) as connection:
             facts = await ask_postgres(connection)
             check_pooler(settings, facts)
-            findings += _postgres(facts, pending(read_scripts(), await read_heads(connection)))
+            findings += _postgres(facts, pending(read_scripts(project.features), await read_heads(connection)))
     if settings.database_url and (hosts := read_postgres_url(url := settings.database_url.get_secret_value())):
         findings.append(await _hosts(url, hosts))
     if settings.database_read_url:

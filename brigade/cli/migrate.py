@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from brigade.cli import CommandError
+from brigade.cli import CommandError, Project
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import Connection, ask_postgres, session
 from brigade.settings import ConfigurationError, load_settings
@@ -35,22 +35,22 @@ TURN_S = 600.0
 """How long to wait for another copy: as long as its longest statement may take."""
 
 
-def main(*, check: bool) -> int:
-    return asyncio.run(_check() if check else _migrate())
+def main(project: Project, *, check: bool) -> int:
+    return asyncio.run(_check(project) if check else _migrate(project))
 
 
-async def _check() -> int:
-    async with _session() as connection:
-        lacking = pending(read_scripts(), await read_heads(connection))
+async def _check(project: Project) -> int:
+    async with _session(project) as connection:
+        lacking = pending(read_scripts(project.features), await read_heads(connection))
     for script in lacking:
         print(f"pending {script.revision}: {script.doc}")
     print(f"{len(lacking)} pending." if lacking else "The schema is up to date.")
     return 1 if lacking else 0
 
 
-async def _migrate() -> int:
-    scripts = read_scripts()
-    async with _session() as connection:
+async def _migrate(project: Project) -> int:
+    scripts = read_scripts(project.features)
+    async with _session(project) as connection:
         if (await ask_postgres(connection)).pooled:
             raise ConfigurationError(
                 "Migrations need a session of their own, and a pooler answers: set MIGRATION_DATABASE_URL to the server "
@@ -67,8 +67,8 @@ async def _migrate() -> int:
 
 
 @asynccontextmanager
-async def _session() -> AsyncIterator[Connection]:
-    settings = load_settings()
+async def _session(project: Project) -> AsyncIterator[Connection]:
+    settings = load_settings(project.settings)
     variable = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
     async with session(settings, variable, name="service.migrate", patience_s=PATIENCE_S) as connection:
         yield connection

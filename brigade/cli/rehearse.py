@@ -1,17 +1,21 @@
 """`python -m service rehearse`: whether new workers would start, told to the person who is about to reload."""
 
+from importlib import import_module
+
 import uvloop
 
+from brigade.cli import Project
 from brigade.cli.run import check_state_dir
 from brigade.server.rehearsal import start_and_end
 from brigade.settings import load_settings
 from brigade.sizing import make_plan, read_limits
-from service.main import create_app
 
 
-def main() -> int:
-    settings = load_settings()
+def main(project: Project) -> int:
+    settings = load_settings(project.settings)
     check_state_dir(settings)
     make_plan(settings, read_limits())
-    uvloop.run(start_and_end(create_app(settings)))
+    module, _, factory = project.app.partition(":")
+    app = getattr(import_module(module), factory)(settings)
+    uvloop.run(start_and_end(app))
     return 0

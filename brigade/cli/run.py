@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from brigade.cli import CommandError
+from brigade.cli import CommandError, Project
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import PostgresFacts, ask_postgres, session, with_redis
 from brigade.cli.sizing import make_plan
@@ -24,19 +24,20 @@ from brigade.telemetry import logs
 GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
 
 
-def main() -> int:
-    settings = load_settings()
+def main(project: Project) -> int:
+    settings = load_settings(project.settings)
     logs.configure(settings)
     if not GUNICORN_CONF.is_file():
         raise CommandError(f"{GUNICORN_CONF} is missing: it belongs beside the service folder.")
     check_port(settings)
     check_state_dir(settings)
-    plan = make_plan(settings, asyncio.run(_check_servers(settings)))
+    plan = make_plan(settings, asyncio.run(_check_servers(project, settings)))
     if settings.log_format == "json":
         structlog.get_logger("brigade.cli").info("plan", plan=plan.as_json())
     else:
         print(as_table(plan), flush=True)
     # Workers size themselves again; this is what they cannot know without asking the server.
+    os.environ["BRIGADE_APP"] = project.app
     os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF)]
     os.execv(sys.executable, gunicorn)  # noqa: S606 - no shell is meant
@@ -86,11 +87,11 @@ def check_state_dir(settings: Settings) -> None:
         raise CommandError(f"STATE_DIR {settings.state_dir} cannot be written: {error.strerror}.") from None
 
 
-async def _check_servers(settings: Settings) -> PostgresFacts:
+async def _check_servers(project: Project, settings: Settings) -> PostgresFacts:
     async with session(settings, name="service.run", options=session_options(settings)) as connection:
         facts = await ask_postgres(connection)
         check_pooler(settings, facts)
-        lacking = pending(read_scripts(), await read_heads(connection))
+        lacking = pending(read_scripts(project.features), await read_heads(connection))
     if lacking:
         names = ", ".join(script.revision for script in lacking)
         raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")

@@ -12,10 +12,8 @@ from alembic.script import Script, ScriptDirectory
 from brigade.cli import CommandError
 from brigade.cli.servers import Connection
 
-FEATURES = Path(__file__).parents[2] / "service" / "features"
 
-
-def read_scripts(features: Path = FEATURES) -> ScriptDirectory:
+def read_scripts(features: Path) -> ScriptDirectory:
     """Every feature's revisions.
 
     Raises:

@@ -4,13 +4,13 @@ import asyncio
 from json import dumps
 
 from brigade import sizing
-from brigade.cli import CommandError
+from brigade.cli import CommandError, Project
 from brigade.cli.servers import PostgresFacts, ask_postgres, session
 from brigade.settings import Settings, load_settings
 
 
-def main(*, json: bool) -> int:
-    settings = load_settings()
+def main(project: Project, *, json: bool) -> int:
+    settings = load_settings(project.settings)
     plan = make_plan(settings, asyncio.run(_ask(settings)))
     print(dumps(plan.as_json(), indent=2) if json else sizing.as_table(plan))
     return 0

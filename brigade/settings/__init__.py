@@ -1,6 +1,6 @@
-"""Every environment variable the service reads: its type, its default and one sentence.
+"""Every environment variable the engine reads: its type, its default and one sentence.
 
-Nothing else reads the environment. `.env.example` and the table in the README list the same names; a test compares them.
+A service adds its own in a subclass. `.env.example` and the table in the README list all of them; a test compares them.
 """
 
 import ipaddress
@@ -8,12 +8,11 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
-    AnyHttpUrl,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -31,6 +30,9 @@ from brigade.settings.store_urls import read_postgres_url, read_redis_url, with_
 
 DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
+
+
+S = TypeVar("S", bound="Settings")
 
 
 class ConfigurationError(Exception):
@@ -119,8 +121,6 @@ class Settings(BaseSettings):
     """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
     rate_limit: Annotated[Rate | None, NoDecode] = None
     """Requests of one key, or of one address without a key, that write, list, read or draw, as in 300/minute; not set, no limit."""
-    public_url: AnyHttpUrl | None = None
-    """Base of the short links, where it is not the request's own."""
     trusted_proxies: Annotated[str, Field(validation_alias=AliasChoices("trusted_proxies", "forwarded_allow_ips"))] = (
         "127.0.0.1,::1"
     )
@@ -235,10 +235,10 @@ class Settings(BaseSettings):
         return self
 
 
-def _from_files() -> dict[str, Any]:
+def _from_files(kind: "type[Settings]") -> dict[str, Any]:
     """Of each `NAME` that is not set, what the file says that `NAME_FILE` names: so Compose and Swarm hand over secrets."""
     values = {}
-    for name in Settings.model_fields:
+    for name in kind.model_fields:
         variable = f"{name.upper()}_FILE"
         path = os.environ.get(variable)
         if not path:
@@ -254,14 +254,18 @@ def _from_files() -> dict[str, Any]:
     return values
 
 
-def load_settings() -> Settings:
+@overload
+def load_settings() -> Settings: ...
+@overload
+def load_settings(kind: type[S]) -> S: ...
+def load_settings(kind: type[Settings] = Settings) -> Settings:
     """Read the environment.
 
     Raises:
         ConfigurationError: a variable cannot be used; the message names it.
     """
     try:
-        return Settings(**_from_files())
+        return kind(**_from_files(kind))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")

@@ -11,8 +11,8 @@ Address = tuple[str, int]
 class ClientAddress:
     """Tells what uvicorn tells the application, for requests that do not pass through uvicorn's middleware."""
 
-    def __init__(self, forwarded_allow_ips: str) -> None:
-        self._trusted = ProxyHeadersMiddleware(_nobody, forwarded_allow_ips).trusted_hosts
+    def __init__(self, trusted_proxies: str) -> None:
+        self._trusted = ProxyHeadersMiddleware(_nobody, trusted_proxies).trusted_hosts
 
     def of(self, scope: MutableMapping[str, Any]) -> Address | None:
         peer: Address | None = scope.get("client")

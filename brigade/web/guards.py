@@ -8,8 +8,9 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brigade.errors import ContentTooLarge, RequestTimeout, render
+from brigade.errors import ContentTooLarge, RequestTimeout
 from brigade.headers import declared_bytes
+from brigade.web.problems import render
 
 
 class Guards:

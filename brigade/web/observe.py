@@ -15,7 +15,6 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brigade.errors import problem_response, render
 from brigade.headers import SECURITY_HEADERS, Header
 from brigade.telemetry import metrics
 from brigade.telemetry.logs import log_access, request_id
@@ -23,6 +22,7 @@ from brigade.telemetry.metrics import WorkerStats
 from brigade.telemetry.tracing import Kind, spent
 from brigade.web.hot import ATTEMPT, Attempt, deliver
 from brigade.web.probes import is_probe
+from brigade.web.problems import problem_response, render
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 

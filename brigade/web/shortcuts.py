@@ -36,11 +36,11 @@ class _Begun(NamedTuple):
 class Shortcuts:
     """Does for these requests what `Observe` does for all others."""
 
-    def __init__(self, paths: HotPaths, observe: Observe, *, forwarded_allow_ips: str) -> None:
+    def __init__(self, paths: HotPaths, observe: Observe, *, trusted_proxies: str) -> None:
         self.paths = paths
         self.observe = observe
         self.stats = observe.stats
-        self._address = ClientAddress(forwarded_allow_ips)
+        self._address = ClientAddress(trusted_proxies)
 
     def begin(self, scope: Scope, finish: Finish) -> bool:
         """Whether `finish` will be called, later; else the request needs a task now."""

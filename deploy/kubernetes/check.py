@@ -15,8 +15,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from brigade.settings import ConfigurationError, Settings, load_settings
+from brigade.settings import ConfigurationError, load_settings
 from brigade.sizing import GENERATIONS, MIB, Limits, Plan, make_plan
+from service.settings import Settings
 
 MASTER_MB = 64
 """Of Gunicorn's master, which holds the packages that its workers share."""
@@ -147,7 +148,7 @@ def _settings(environment: dict[str, str]) -> Settings:
     os.environ.update({name: value for name, value in environment.items() if not name.endswith("_FILE")})
     os.environ["REQUIRE_SECRETS"] = "false"
     os.chdir("/")
-    return load_settings()
+    return load_settings(Settings)
 
 
 def _quantity(text: str | float) -> float:

@@ -11,17 +11,17 @@ from brigade.web.observe import Request, request_on
 ROOT = f"{Path(__file__).parents[3]}/"
 STDLIB = f"{sysconfig.get_path('stdlib')}/"
 LAYERS = tuple(
-    f"{ROOT}service/{name}.py"
+    f"{ROOT}brigade/{name}.py"
     for name in (
-        "observe",
-        "hot",
-        "shortcuts",
-        "guards",
+        "web/observe",
+        "web/hot",
+        "web/shortcuts",
+        "web/guards",
         "lanes",
-        "serving/server",
-        "serving/protocol",
-        "serving/admission",
-        "loop_watch/__init__",
+        "server/server",
+        "server/protocol",
+        "server/admission",
+        "telemetry/loop_watch/__init__",
     )
 )
 """On every request's stack, so they say nothing about who is at fault."""

@@ -19,9 +19,9 @@ from brigade.errors import (
     MalformedBody,
     TooManyRequests,
     Unauthorized,
-    documented,
 )
 from brigade.web.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
+from brigade.web.problems import documented
 from service.features.links import qr, store
 from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
@@ -29,6 +29,7 @@ from service.features.links.lifespan import State, lifespan
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
 from service.features.links.urls import leads_under
+from service.settings import Settings
 
 MAX_ID = 2**63 - 1
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -41,6 +42,7 @@ limited = [Depends(limit_address)]
 def base_of(request: Request) -> str:
     """Where short links begin: `PUBLIC_URL`, or what the client called us. Ends with a slash."""
     settings = resources_of(request.app).settings
+    assert isinstance(settings, Settings)
     return f"{str(settings.public_url or request.base_url).rstrip('/')}/"
 
 

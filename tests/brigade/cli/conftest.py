@@ -13,9 +13,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from brigade.settings import Settings
 from local import process
 from local.servers import Postgres
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,11 +75,12 @@ def empty_database(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    """A copy of the service without any feature."""
+    """A copy of the project without any feature."""
     folder = tmp_path / "code"
     features = shutil.ignore_patterns("__pycache__", "features")
     shutil.copytree(ROOT / "service", folder / "service", ignore=features)
     (folder / "service" / "features").mkdir()
+    shutil.copytree(ROOT / "brigade", folder / "brigade", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     return folder
 

@@ -19,7 +19,7 @@ def test_help_does_not_wait_for_libraries() -> None:
         [sys.executable, "-X", "importtime", "-m", "service", "--help"], capture_output=True, text=True, check=True
     ).stderr
     assert "argparse" in imported
-    assert not [name for name in ("pydantic", "asyncpg", "sqlalchemy", "fastapi") if name in imported]
+    assert not [name for name in ("asyncpg", "sqlalchemy", "fastapi") if name in imported]
 
 
 def test_unknown_command_is_a_usage_error(run: Run) -> None:

@@ -9,7 +9,7 @@ from brigade.cli.migrate import LOCK
 from brigade.cli.schema import pending, read_scripts
 from local.servers import Postgres
 from proof.chaos.proxy import Proxy
-from tests.brigade.cli.conftest import Command, Run, add_migration, query
+from tests.brigade.cli.conftest import ROOT, Command, Run, add_migration, query
 
 CREATE = "op.execute('CREATE TABLE {} (id bigint PRIMARY KEY, note text)')"
 
@@ -19,7 +19,7 @@ def heads(url: str) -> list[str]:
 
 
 def test_every_feature_of_this_service_has_a_branch_of_its_own() -> None:
-    scripts = read_scripts()
+    scripts = read_scripts(ROOT / "service" / "features")
     assert [script.revision for script in pending(scripts, scripts.get_heads())] == []
 
 

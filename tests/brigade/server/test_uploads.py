@@ -12,12 +12,12 @@ from fastapi import Body, FastAPI, Request
 from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
-from brigade import errors
 from brigade.server.admission import AdmittingProtocol, admission
 from brigade.server.lifecycle import lifecycle
 from brigade.server.memory import memory
 from brigade.settings import Settings
 from brigade.telemetry.metrics import WorkerStats
+from brigade.web import problems
 from brigade.web.guards import Guards
 from brigade.web.observe import Observe
 
@@ -25,7 +25,7 @@ PART = bytes(100_000)
 LARGE = Settings(max_body_bytes=80 * 2**20, worker_memory_mb=32)
 
 app = FastAPI()
-errors.install(app)
+problems.install(app)
 
 
 @app.post("/stream")

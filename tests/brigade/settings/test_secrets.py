@@ -13,9 +13,10 @@ import pytest
 from brigade.cli import main
 from local.process import free_port
 from local.servers import Postgres, Valkey
+from service.settings import Settings
 from tests.brigade.cli.conftest import query
 from tests.brigade.ops.test_ops import eventually
-from tests.conftest import StartService
+from tests.conftest import ROOT, StartService
 
 KEY, WRONG_KEY, NEW_KEY, TOKEN = (
     "canary-key-of-the-team",
@@ -114,12 +115,13 @@ def test_a_command_that_fails_says_no_secret(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In this process: what is a command of its own is in tests/brigade/cli."""
+    features = ROOT / "service" / "features"
     for name, value in ({"PORT": str(free_port())} | variables).items():
         monkeypatch.setenv(name, value)
     for arguments in (["doctor"], ["doctor", "--json"], ["sizing", "--json"], ["migrate"], ["run"]):
         if "127.0.0.1:9" in str(variables) and arguments in (["migrate"], ["run"]):
             continue  # it waits for its server
-        main(arguments)
+        main("service.main:create_app", settings=Settings, features=features, arguments=arguments)
         shown = "".join(capfd.readouterr())
         assert shown
         assert CANARY not in shown

@@ -6,7 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from brigade.settings import ConfigurationError, Settings, load_settings
+from brigade.settings import ConfigurationError
+from brigade.settings import load_settings as load
+from service.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
@@ -14,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_defaults_are_usable() -> None:
-    settings = load_settings()
+    settings = load(Settings)
     assert (settings.host, settings.port, settings.api_keys, settings.lab_enabled) == ("127.0.0.1", 8000, (), False)
 
 
@@ -77,7 +79,7 @@ def test_value_that_cannot_be_used_is_refused_in_one_sentence_naming_the_variabl
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError) as refusal:
-        load_settings()
+        load(Settings)
     message = str(refusal.value)
     assert variable in message
     assert "\n" not in message
@@ -88,14 +90,14 @@ def test_value_that_cannot_be_used_is_refused_in_one_sentence_naming_the_variabl
 @pytest.mark.parametrize("variable", ["LOG_LEVEL", "PUBLIC_URL", "WEB_CONCURRENCY"])
 def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "")
-    assert getattr(load_settings(), variable.lower()) == Settings.model_fields[variable.lower()].default
+    assert getattr(load(Settings), variable.lower()) == Settings.model_fields[variable.lower()].default
 
 
 def test_trusted_proxies_also_have_the_name_that_gunicorn_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
-    assert load_settings().trusted_proxies == "10.0.0.0/8"
+    assert load(Settings).trusted_proxies == "10.0.0.0/8"
     monkeypatch.setenv("TRUSTED_PROXIES", "192.0.2.7")
-    assert load_settings().trusted_proxies == "192.0.2.7"
+    assert load(Settings).trusted_proxies == "192.0.2.7"
 
 
 @pytest.mark.parametrize("password", ["s3/cr#t%41", "a%41b", "p@:?\"'\\ $w[ö]"])
@@ -106,7 +108,7 @@ def test_database_password_of_any_characters_completes_each_url(
     (tmp_path / "password").write_text(f"{password}\n")
     monkeypatch.setenv("DATABASE_PASSWORD_FILE", str(tmp_path / "password"))
     monkeypatch.setenv(variable, "postgresql://brigade@postgres:5432/brigade")
-    url = getattr(load_settings(), variable.lower()).get_secret_value()
+    url = getattr(load(Settings), variable.lower()).get_secret_value()
     parts = urlsplit(url)
     assert (parts.username, unquote(parts.password or ""), parts.port) == ("brigade", password, 5432)
 
@@ -117,7 +119,7 @@ def test_database_password_changes_no_url_that_has_one_or_names_nobody(
 ) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "secret")
     monkeypatch.setenv("DATABASE_URL", url)
-    found = load_settings().database_url
+    found = load(Settings).database_url
     assert found is not None
     assert found.get_secret_value() == url
 
@@ -126,25 +128,25 @@ def test_file_variable_is_read_and_its_last_newline_dropped(monkeypatch: pytest.
     secret = tmp_path / "database_url"
     secret.write_text("postgresql://user:secret@host/db\n")
     monkeypatch.setenv("DATABASE_URL_FILE", str(secret))
-    url = load_settings().database_url
+    url = load(Settings).database_url
     assert url is not None
     assert url.get_secret_value() == "postgresql://user:secret@host/db"
-    assert "user:secret" not in repr(load_settings())
+    assert "user:secret" not in repr(load(Settings))
 
 
 def test_variable_wins_over_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "level").write_text("debug")
     monkeypatch.setenv("LOG_LEVEL_FILE", str(tmp_path / "level"))
-    assert load_settings().log_level == "debug"
+    assert load(Settings).log_level == "debug"
     monkeypatch.setenv("LOG_LEVEL", "error")
-    assert load_settings().log_level == "error"
+    assert load(Settings).log_level == "error"
 
 
 def test_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("LOG_LEVEL=debug\nPORT=9000\nUNKNOWN=1\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PORT", "9001")
-    assert (load_settings().log_level, load_settings().port) == ("debug", 9001)
+    assert (load(Settings).log_level, load(Settings).port) == ("debug", 9001)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +166,13 @@ def test_required_secrets_are_neither_missing_nor_guessable(
     monkeypatch.setenv("DATABASE_URL", "postgresql://brigade:something@postgres/brigade")
     monkeypatch.setenv("REDIS_URL", "redis://:something@redis:6379/0")
     monkeypatch.setenv("REQUIRE_SECRETS", "true")
-    assert load_settings().require_secrets
+    assert load(Settings).require_secrets
     monkeypatch.setenv(changed, value)
     with pytest.raises(ConfigurationError, match=f"^{named} ") as refusal:
-        load_settings()
+        load(Settings)
     assert "something" not in str(refusal.value)
     monkeypatch.setenv("REQUIRE_SECRETS", "false")
-    load_settings()
+    load(Settings)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
@@ -182,7 +184,7 @@ def test_file_that_holds_no_value_is_refused(
         (tmp_path / "keys").write_bytes(content)
     monkeypatch.setenv("API_KEYS_FILE", str(tmp_path / "keys"))
     with pytest.raises(ConfigurationError, match="API_KEYS_FILE names "):
-        load_settings()
+        load(Settings)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_file_that_holds_no_value_is_refused(
 )
 def test_redis_url_keeps_its_host(monkeypatch: pytest.MonkeyPatch, given: str, used: str) -> None:
     monkeypatch.setenv("REDIS_URL", given)
-    url = load_settings().redis_url
+    url = load(Settings).redis_url
     assert url is not None
     assert url.get_secret_value() == used
 
@@ -203,7 +205,7 @@ def test_redis_url_keeps_its_host(monkeypatch: pytest.MonkeyPatch, given: str, u
 def test_api_keys_are_kept_as_digests(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # of "secret"
     monkeypatch.setenv("API_KEYS", f"secret, writer:secret,reader:sha256:{digest},sha256:{digest}")
-    keys = load_settings().api_keys
+    keys = load(Settings).api_keys
     assert [key.id for key in keys] == [digest[:8], "writer", "reader", digest[:8]]
     assert {key.digest.hex() for key in keys} == {digest}
     assert "secret" not in repr(keys)
@@ -211,7 +213,7 @@ def test_api_keys_are_kept_as_digests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_key_may_hold_colons_of_which_none_becomes_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", "team:se:cr:et")
-    (key,) = load_settings().api_keys
+    (key,) = load(Settings).api_keys
     assert (key.id, key.digest) == ("team", hashlib.sha256(b"se:cr:et").digest())
 
 
@@ -222,7 +224,7 @@ def test_key_made_as_the_docs_say_can_be_used(monkeypatch: pytest.MonkeyPatch) -
     ).stdout.split()
     digest, key = said[0], said[-1]
     monkeypatch.setenv("API_KEYS", f"old:secret,new:sha256:{digest}")
-    assert load_settings().api_keys[1].digest == hashlib.sha256(key.encode()).digest()
+    assert load(Settings).api_keys[1].digest == hashlib.sha256(key.encode()).digest()
     assert len(key) > 40
 
 

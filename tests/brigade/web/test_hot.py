@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from brigade.settings import Settings
 from brigade.telemetry.metrics import redis_calls
-from service.main import Service
 from tests.as_served import as_served
+from tests.bare import Bare
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def test_the_example_of_the_page_runs(database_url: str, redis_url: str, r
     settings = Settings(
         database_url=SecretStr(database_url), redis_url=SecretStr(redis_url), state_dir=tmp_path, access_log_sample=0
     )
-    service = Service(settings, [feature["router"]])
+    service = Bare(settings, [feature["router"]])
     async with (
         service.router.lifespan_context(service) as state,
         httpx.AsyncClient(transport=httpx.ASGITransport(as_served(service, state)), base_url="http://a") as client,

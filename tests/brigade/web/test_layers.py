@@ -16,7 +16,7 @@ from brigade.errors import Problem
 from brigade.settings import Settings
 from brigade.telemetry import logs
 from brigade.web.hot import HotRoute, answer, served_by
-from service.main import Service
+from tests.bare import Bare
 
 pytestmark = pytest.mark.anyio
 
@@ -73,12 +73,12 @@ async def echo(text: Annotated[str, Body(), AfterValidator(be_quiet)]) -> int:
 
 
 @pytest.fixture
-def service() -> Service:
-    return Service(Settings(max_body_bytes=100, request_timeout_s=0.2, expose_worker=True), [router])
+def service() -> Bare:
+    return Bare(Settings(max_body_bytes=100, request_timeout_s=0.2, expose_worker=True), [router])
 
 
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: Bare) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(service)
     async with httpx.AsyncClient(transport=transport, base_url="http://short.example") as client:
         yield client
@@ -170,7 +170,7 @@ def part(body: bytes, *, more: bool = False) -> Message:
     ids=["no JSON", "wrong type", "wrong value", "left", "too large"],
 )
 async def test_a_body_that_led_to_an_error_is_forgotten_before_garbage_is_collected(
-    service: Service, body: list[Message], statuses: list[int]
+    service: Bare, body: list[Message], statuses: list[int]
 ) -> None:
     """It has up to `MAX_BODY_BYTES`, and the collector counts objects, not bytes."""
     headers = [(b"host", b"a"), (b"content-type", b"application/json")]
@@ -218,7 +218,7 @@ async def test_what_a_hot_route_does_not_serve_goes_the_usual_way(
 
 
 async def test_a_hot_route_is_reached_through_the_router_too() -> None:
-    service = Service(Settings(), [router])
+    service = Bare(Settings(), [router])
     service.hot_routes = []
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://short.example") as client:
         assert (await client.get("/hot/world")).text == "hello world"
@@ -243,6 +243,6 @@ async def test_an_ill_formed_request_id_is_replaced(client: httpx.AsyncClient, g
 
 async def test_the_worker_is_named_only_where_asked(client: httpx.AsyncClient) -> None:
     assert ":" in (await client.get("/hot/world")).headers["x-worker"]
-    silent = httpx.AsyncClient(transport=httpx.ASGITransport(Service(Settings(), [router])), base_url="http://a")
+    silent = httpx.AsyncClient(transport=httpx.ASGITransport(Bare(Settings(), [router])), base_url="http://a")
     async with silent:
         assert "x-worker" not in (await silent.get("/hot/world")).headers

@@ -17,8 +17,8 @@ from brigade.errors import Problem
 from brigade.settings import Settings
 from brigade.telemetry import logs, metrics
 from brigade.web.hot import HotRoute, Shortcut, answer, served_by
-from service.main import Service
 from tests.as_served import as_served
+from tests.bare import Bare
 
 pytestmark = pytest.mark.anyio
 
@@ -76,8 +76,8 @@ def nothing_yet() -> Iterator[None]:
     lookups.clear()
 
 
-def open_service(sample: float) -> Service:
-    service = Service(Settings(access_log_sample=sample, expose_worker=True), [router])
+def open_service(sample: float) -> Bare:
+    service = Bare(Settings(access_log_sample=sample, expose_worker=True), [router])
     service.middleware_stack = service.build_middleware_stack()
     service.telemetry = False
     return service
@@ -91,7 +91,7 @@ def get_scope(name: str) -> Scope:
     return {"type": "http", "method": "GET", "path": f"/hot/{name}", "headers": [], "state": {}}
 
 
-async def get(path: str, *, sample: float) -> tuple[httpx.Response, Service]:
+async def get(path: str, *, sample: float) -> tuple[httpx.Response, Bare]:
     service = open_service(sample)
     async with client(as_served(service, {})) as visitor:
         return await visitor.get(path, headers={"x-request-id": "abc"}), service
@@ -151,7 +151,7 @@ async def test_its_line_of_the_log_is_the_one_of_a_task(
     async def receive() -> Message:
         raise AssertionError
 
-    by_uvicorn: Any = ProxyHeadersMiddleware(service, Settings().forwarded_allow_ips)  # type: ignore[arg-type]
+    by_uvicorn: Any = ProxyHeadersMiddleware(service, Settings().trusted_proxies)  # type: ignore[arg-type]
     await by_uvicorn({**asked}, receive, ignore)
     (by_task,) = logged(capfd)
     assert by_shortcut.keys() - {"redis_ms"} == by_task.keys()

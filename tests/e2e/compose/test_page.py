@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from brigade.settings import Settings
+from service.settings import Settings
 from tests.e2e.compose.stack import ROOT, Stack
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text()

@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from brigade.settings import Settings
 from service.main import create_app
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "kubernetes"

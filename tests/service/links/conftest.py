@@ -11,13 +11,13 @@ from pydantic import SecretStr
 
 from brigade import resources as resources_module
 from brigade.resources import Resources, open_resources
-from brigade.settings import Settings
 from brigade.sizing import make_plan, read_limits
 from brigade.stores import database
 from brigade.telemetry.metrics import WorkerStats
 from service.features.links import router
-from service.main import Service
+from service.settings import Settings
 from tests.as_served import as_served
+from tests.bare import Bare
 
 MAY_BLOCK = [
     # At start and stop, when there is nobody to wait.
@@ -67,7 +67,7 @@ def open_client(settings: Settings) -> OpenClient:
 
     @asynccontextmanager
     async def open_client(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        service = Service(settings.model_copy(update={"access_log_sample": 0.0, **changes}), [router])
+        service = Bare(settings.model_copy(update={"access_log_sample": 0.0, **changes}), [router])
         async with service.router.lifespan_context(service) as state:
             transport = httpx.ASGITransport(as_served(service, state))
             async with httpx.AsyncClient(transport=transport, base_url="http://short.example") as client:

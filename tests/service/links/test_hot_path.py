@@ -24,7 +24,7 @@ from brigade.telemetry.metrics import postgres
 from service.features.links import clicks, router
 from service.features.links.resolve import Resolver
 from service.features.links.store import insert_link
-from service.main import Service
+from tests.bare import Bare
 
 pytestmark = pytest.mark.anyio
 
@@ -96,17 +96,17 @@ async def ask_by_shortcut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -
 @asynccontextmanager
 async def opened(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Service, Mapping[str, Any] | None]]:
+) -> AsyncIterator[tuple[Bare, Mapping[str, Any] | None]]:
     """Clicks stay in the journal, so that nothing else is under way."""
     for pause in ("SEND_EVERY_S", "MOVE_EVERY_S", "ADOPT_EVERY_S"):
         monkeypatch.setattr(clicks, pause, 60.0)
     logs.configure(settings)
-    service = Service(settings, [router])
+    service = Bare(settings, [router])
     async with service.router.lifespan_context(service) as state:
         yield service, state
 
 
-async def ask_by_task(service: Service, state: Mapping[str, Any] | None, path: str) -> int:
+async def ask_by_task(service: Bare, state: Mapping[str, Any] | None, path: str) -> int:
     statuses: list[int] = []
 
     async def send(message: Message) -> None:

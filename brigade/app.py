@@ -1,0 +1,131 @@
+"""The application: FastAPI with the engine's layers around it, its own routes, and the features of a service."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Protocol
+
+from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from brigade import __version__, lab, ops
+from brigade.resources import open_resources
+from brigade.settings import ConfigurationError, Settings
+from brigade.sizing import make_plan, read_limits
+from brigade.telemetry import logs, tracing
+from brigade.telemetry.metrics import WorkerStats
+from brigade.web import docs_page, problems
+from brigade.web.guards import Guards
+from brigade.web.hot import HotPaths
+from brigade.web.observe import Observe
+from brigade.web.probes import PROBE_PATHS, is_probe
+from brigade.web.rate_limit import Allowance
+from brigade.web.shortcuts import Shortcuts
+
+
+class Feature(Protocol):
+    """What a feature's module must have."""
+
+    @property
+    def router(self) -> APIRouter: ...
+
+
+class Brigade(FastAPI):
+    """A service: its settings, and its features in the order in which their routes are tried.
+
+    A feature is a module with a `router`. The engine's layers go around FastAPI's own stack, from the outside in:
+    Observe > HotPaths > Guards > FastAPI.
+
+    Raises:
+        ConfigurationError: A feature has no router.
+    """
+
+    engine_routers: ClassVar[tuple[APIRouter, ...]] = (ops.router, lab.router)
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        features: Sequence["Feature"] = (),
+        title: str = "Brigade",
+        version: str = __version__,
+        **options: Any,
+    ) -> None:
+        logs.configure(settings)
+        # Metrics are Prometheus's, and logs go to stdout.
+        telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=is_probe)
+        super().__init__(
+            title=title,
+            version=version,
+            lifespan=_core,
+            telemetry=telemetry,
+            docs_url=None,  # docs_page has its own
+            redoc_url=None,
+            **options,
+        )
+        docs_page.install(self)
+        self.settings = settings
+        self.stats = WorkerStats()
+        self.telemetry = True
+        problems.install(self)
+        self._include([router_of(feature) for feature in features])
+
+    def _include(self, routers: list[APIRouter]) -> None:
+        """The features come first, because FastAPI tries one route after the other and machines ask rarely: their
+        routes would cost each read a tenth. The engine's lifespans are still the first to begin and the last to end.
+        """
+        for router in (*self.engine_routers, *routers):
+            self.include_router(router)
+        engine = len(self.engine_routers)
+        tried, own = self.router.routes, len(self.router.routes) - engine - len(routers)
+        tried[own:] = [*tried[own + engine :], *tried[own : own + engine]]
+        self.hot_routes = [route for router in routers for route in router.routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI asks OpenTelemetry about every request, a tenth of a redirect; the start has the answer for all."""
+        if self.telemetry or scope["type"] != "http" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+        else:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        settings = self.settings
+        guards = Guards(
+            super().build_middleware_stack(),
+            max_body_bytes=settings.max_body_bytes,
+            request_timeout_s=settings.request_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+        )
+        worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
+        paths = HotPaths(guards, self.hot_routes)
+        observe = Observe(paths, stats=self.stats, worker=worker, sample=settings.access_log_sample)
+        self.shortcuts = Shortcuts(paths, observe, trusted_proxies=settings.trusted_proxies)
+        return observe
+
+
+def router_of(feature: Feature) -> APIRouter:
+    router = getattr(feature, "router", None)
+    if not isinstance(router, APIRouter):
+        raise ConfigurationError(
+            f"The feature {getattr(feature, '__name__', feature)} has no `router`: give its __init__.py an APIRouter."
+        )
+    return router
+
+
+@asynccontextmanager
+async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    assert isinstance(app, Brigade)
+    app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
+    plan = make_plan(app.settings, read_limits())
+    app.telemetry = app._native_telemetry.enabled()
+    if app.telemetry:
+        tracing.start()
+    with logs.written_by_thread():
+        async with open_resources(app.settings, plan, app.stats) as resources:
+            app.state.resources = resources
+            rate = app.settings.rate_limit
+            app.state.allowance = Allowance(resources.cache, rate) if rate else None
+            yield {"service.shortcuts": app.shortcuts, "service.probe_paths": PROBE_PATHS}
