@@ -128,4 +128,8 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             app.state.resources = resources
             rate = app.settings.rate_limit
             app.state.allowance = Allowance(resources.cache, rate) if rate else None
-            yield {"service.shortcuts": app.shortcuts, "service.probe_paths": PROBE_PATHS}
+            yield {
+                "service.shortcuts": app.shortcuts,
+                "service.probe_paths": PROBE_PATHS,
+                "service.serving": resources.loop_watch.watch,
+            }

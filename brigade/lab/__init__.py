@@ -16,6 +16,9 @@ from brigade.lab.cache import LabCache
 from brigade.lab.deps import Lab
 from brigade.lab.feed import LOOK_EVERY_S, Feed
 from brigade.tasks import end, supervised
+from brigade.telemetry.loop_watch.stacks import is_experiment
+
+is_experiment(__file__.removesuffix("__init__.py"))
 
 
 @asynccontextmanager

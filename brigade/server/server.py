@@ -70,6 +70,7 @@ class Server(uvicorn.Server):
         await self._acceptor.start(sockets or [])
         self.ops_port.start()
         self._enter(State.READY)
+        self.lifespan.state.get("service.serving", _nobody_asks)()
         self._heart = asyncio.create_task(self._beat(), name="heartbeat")
 
     def _enter(self, state: State) -> None:
@@ -175,6 +176,10 @@ class Server(uvicorn.Server):
 
 def _is_not_cancellation(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def _nobody_asks() -> None:
+    """Stands for an application that need not know when it serves."""
 
 
 def _settle() -> None:

@@ -10,7 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.errors import ContentTooLarge, RequestTimeout
 from brigade.headers import declared_bytes
+from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.web.problems import render
+
+is_layer(__file__)
 
 
 class Guards:

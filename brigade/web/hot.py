@@ -14,6 +14,9 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.telemetry import tracing
+from brigade.telemetry.loop_watch.stacks import is_layer
+
+is_layer(__file__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,16 +8,15 @@ import random
 import re
 import time
 from collections.abc import Awaitable
-from types import FrameType
-from typing import NamedTuple
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.headers import SECURITY_HEADERS, Header
-from brigade.telemetry import metrics
+from brigade.telemetry import metrics, under_way
 from brigade.telemetry.logs import log_access, request_id
+from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.telemetry.metrics import WorkerStats
 from brigade.telemetry.tracing import Kind, spent
 from brigade.web.hot import ATTEMPT, Attempt, deliver
@@ -29,10 +28,7 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 log = structlog.get_logger("service.access")
 
 
-class Request(NamedTuple):
-    method: str
-    path: str
-    id: str
+is_layer(__file__)
 
 
 class Observe:
@@ -62,6 +58,7 @@ class Observe:
             message["headers"] = [*message.get("headers", ()), *self.headers(identifier, status)]
             return deliver(scope, send, message, route.counting(status))
 
+        task = under_way.begin(scope, identifier)
         self.stats.in_flight += 1
         app = self.app if self.stats.trace is None else self.stats.trace(self.app)
         try:
@@ -78,6 +75,7 @@ class Observe:
                 scope, receive, send_observed
             )
         finally:
+            under_way.end(task)
             self.stats.in_flight -= 1
             self.stats.requests_total += 1
             duration_s = time.perf_counter() - started_s
@@ -106,11 +104,3 @@ def identify(scope: Scope) -> bytes:
         if name == b"x-request-id" and _WELL_FORMED(value):
             return bytes(value)
     return b"%032x" % random.getrandbits(128)
-
-
-def request_on(frame: FrameType) -> Request | None:
-    """The request, if `frame` is this layer at work on one. Read from outside, so that no request pays for it."""
-    if frame.f_code is not Observe.__call__.__code__ or "identifier" not in frame.f_locals:
-        return None
-    scope = frame.f_locals["scope"]
-    return Request(scope["method"], scope["path"], frame.f_locals["identifier"].decode())

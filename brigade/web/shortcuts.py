@@ -15,9 +15,12 @@ from starlette.types import Message, Scope
 
 from brigade.telemetry import metrics, tracing
 from brigade.telemetry.logs import log_access
+from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.web.client_address import ClientAddress
 from brigade.web.hot import ATTEMPT, Attempt, HotPaths, Shortcut
 from brigade.web.observe import Observe, identify
+
+is_layer(__file__)
 
 Finish = Callable[[Message | None], bool]
 """Writes a whole answer or, without one, starts the task after all. False where the client has gone."""

@@ -11,12 +11,21 @@ from bisect import bisect_left
 from collections import deque
 
 from brigade.telemetry.loop_watch.causes import Turn
+from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.telemetry.loop_watch.watchdog import Watchdog
 
 INTERVAL_S = 0.04
-"""A block that begins between two turns seems shorter by up to this."""
+INTERVALS_OF_A_BLOCK = 10
+"""A block that begins between two turns seems shorter by up to an interval, so one of 110 ms must not look like one of 80."""
+
+STARTED_AFTER_S = 2.0
+"""When a server that does not say that it serves is taken to do so."""
+
 WINDOW_S = 10.0
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+is_layer(__file__)
 
 
 class LoopWatch:
@@ -24,7 +33,7 @@ class LoopWatch:
 
     def __init__(self, *, blocked_ms: int, killed_after_s: float = 30.0) -> None:
         self.blocked_s = blocked_ms / 1000
-        self.interval_s = min(INTERVAL_S, self.blocked_s / 2)
+        self.interval_s = min(INTERVAL_S, self.blocked_s / INTERVALS_OF_A_BLOCK)
         self.lags_ms: deque[float] = deque(maxlen=round(WINDOW_S / self.interval_s))
         self.lag_sum_s = 0.0
         self.lag_buckets = [0] * (len(BUCKETS_S) + 1)
@@ -35,9 +44,16 @@ class LoopWatch:
     async def __aenter__(self) -> "LoopWatch":
         self._loop = asyncio.get_running_loop()
         self._gc_began = 0.0
+        self._watching = False
         gc.callbacks.append(self._on_gc)
-        self._timer: asyncio.Handle = self._loop.call_soon(self._begin)
+        self._timer: asyncio.Handle = self._loop.call_later(STARTED_AFTER_S, self._begin)
         return self
+
+    def watch(self) -> None:
+        """Watch from the next turn on. Called when the worker begins to serve, because its start may block the loop."""
+        if not self._watching:
+            self._timer.cancel()
+            self._timer = self._loop.call_soon(self._begin)
 
     async def __aexit__(self, *_: object) -> None:
         self._timer.cancel()
@@ -45,6 +61,7 @@ class LoopWatch:
         self.watchdog.stop()
 
     def _begin(self) -> None:
+        self._watching = True
         caller = sys._getframe().f_back
         self.watchdog.start(loop_code=caller and caller.f_code)
         self.watchdog.due_s = time.perf_counter() + self.interval_s  # uvloop's own clock counts whole milliseconds

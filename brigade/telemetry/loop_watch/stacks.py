@@ -1,30 +1,29 @@
-"""Reads a thread's stack from outside it: whose line is running, and for which request. Changes nothing it reads."""
+"""Reads a thread's stack from outside it: whose line is running. Changes nothing it reads."""
 
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
 
-from brigade.web.observe import Request, request_on
+from brigade.telemetry.under_way import Request
 
-ROOT = f"{Path(__file__).parents[3]}/"
+ENGINE = f"{Path(__file__).parents[2]}/"
+PACKAGES = ("/site-packages/", "/dist-packages/")
 STDLIB = f"{sysconfig.get_path('stdlib')}/"
-LAYERS = tuple(
-    f"{ROOT}brigade/{name}.py"
-    for name in (
-        "web/observe",
-        "web/hot",
-        "web/shortcuts",
-        "web/guards",
-        "lanes",
-        "server/server",
-        "server/protocol",
-        "server/admission",
-        "telemetry/loop_watch/__init__",
-    )
-)
-"""On every request's stack, so they say nothing about who is at fault."""
+
+_layers: list[str] = []
+_experiments: list[str] = []
+
+
+def is_layer(path: str) -> None:
+    """Register a file or folder that is on every request's stack, and so says nothing about who is at fault."""
+    _layers.append(path)
+
+
+def is_experiment(folder: str) -> None:
+    """Register a folder of the engine whose code is at fault on purpose, and is named as the project's own is."""
+    _experiments.append(folder)
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,8 @@ class Look:
     request: Request | None
 
 
-def look(frame: FrameType, *, at_s: float, loop_code: CodeType | None) -> Look:
-    frames = list(stack(frame, loop_code))
-    instruction = (id(frame.f_code), frame.f_lasti)
-    request = next(filter(None, map(request_on, reversed(frames))), None)
-    return Look(at_s, place_of(frames), instruction, request)
+def look(frame: FrameType, *, at_s: float, loop_code: CodeType | None, request: Request | None) -> Look:
+    return Look(at_s, place_of(stack(frame, loop_code)), (id(frame.f_code), frame.f_lasti), request)
 
 
 def stack(frame: FrameType | None, loop_code: CodeType | None = None) -> Iterable[FrameType]:
@@ -59,9 +55,10 @@ def stack(frame: FrameType | None, loop_code: CodeType | None = None) -> Iterabl
 
 
 def place_of(frames: Iterable[FrameType]) -> Place | None:
-    """The innermost line of the application; where there is none, of a library; else the innermost of all."""
+    """The innermost line of the project; where there is none, of the engine or a library; else the innermost of all."""
     frames = list(frames)
-    for is_candidate in (is_own, _is_third_party, lambda _: True):
+    candidates: tuple[Callable[[FrameType], bool], ...] = (is_own, _is_at_work, lambda _: True)
+    for is_candidate in candidates:
         for frame in frames:
             if is_candidate(frame):
                 return Place(_short(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_qualname)
@@ -69,14 +66,20 @@ def place_of(frames: Iterable[FrameType]) -> Place | None:
 
 
 def is_own(frame: FrameType) -> bool:
+    """Whether it is the project's: neither the engine's, nor of an installed package, nor Python's."""
     file = frame.f_code.co_filename
-    return file.startswith(ROOT) and "site-packages" not in file and file not in LAYERS
+    if file.startswith(ENGINE):
+        return file.startswith(tuple(_experiments))
+    return not (file.startswith((STDLIB, "<")) or any(folder in file for folder in PACKAGES))
 
 
-def _is_third_party(frame: FrameType) -> bool:
+def _is_at_work(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    return "site-packages" in file or not file.startswith((STDLIB, ROOT, "<"))
+    return not file.startswith((STDLIB, "<", *_layers))
 
 
 def _short(file: str) -> str:
-    return file.rpartition("site-packages/")[2].removeprefix(ROOT)
+    """From the folder of packages, or from where the engine is, which is the project's root unless it is installed."""
+    for folder in PACKAGES:
+        file = file.rpartition(folder)[2]
+    return file.removeprefix(ENGINE.removesuffix("brigade/"))

@@ -3,6 +3,7 @@
 It reads stacks and clocks and writes a log line; it never stops or mends anything.
 """
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -18,11 +19,14 @@ import structlog
 
 from brigade.telemetry.loop_watch.causes import MENDS, Cause, Clocks, Turn, classify
 from brigade.telemetry.loop_watch.stacks import Look, Place, is_own, look, place_of, stack
-from brigade.web.observe import Request
+from brigade.telemetry.under_way import Request, request_of
 
 ONGOING_S = 5.0
 """A block this long is reported while it lasts too: its worker may be killed before it ends."""
 LOOKS = 400
+
+SETTLE_S = 5.0
+"""How long nobody is told that this worker has too little CPU: the other workers are starting too."""
 
 log = structlog.get_logger("service.loop_watch")
 
@@ -43,6 +47,7 @@ class Watchdog:
     def __init__(self, *, blocked_s: float, killed_after_s: float, gc_s: Callable[[], float]) -> None:
         self.blocked_s = blocked_s
         self.ongoing_s = min(ONGOING_S, killed_after_s / 2)
+        self.settle_s = SETTLE_S
         self.gc_s = gc_s
         self.due_s = float("inf")
         """When the loop turns next; the loop writes it, as it does `late`."""
@@ -55,7 +60,8 @@ class Watchdog:
 
     def start(self, *, loop_code: CodeType | None) -> None:
         """From the thread of the loop."""
-        self._loop_thread, self._loop_code = threading.get_ident(), loop_code
+        self._loop, self._loop_thread, self._loop_code = asyncio.get_running_loop(), threading.get_ident(), loop_code
+        self._settled_s = time.perf_counter() + self.settle_s
         with contextlib.suppress(OSError):  # not Linux
             self._schedstat = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -86,7 +92,10 @@ class Watchdog:
                 report("event loop is blocked", self._incident(Turn(due_s, looks[-1].at_s), list(looks), before))
             self._stopped.wait(max(0.005, self.blocked_s / 10, (looks[-1].at_s - due_s) / LOOKS))
         while not self.late.empty():
-            incident = self._incident(self.late.get(), list(looks), before)
+            turn = self.late.get()
+            incident = self._incident(turn, list(looks), before)
+            if incident.cause == "starved" and turn.due_s < self._settled_s:
+                continue
             self.incidents.append(incident)
             self.incidents_total[incident.cause] += 1
             report("event loop was blocked", incident)
@@ -99,8 +108,8 @@ class Watchdog:
         return Clocks(time.perf_counter(), ran_ns / 1e9, delayed_ns / 1e9, slices, process_s, self.gc_s())
 
     def _look(self) -> Look:
-        frame = sys._current_frames()[self._loop_thread]
-        return look(frame, at_s=time.perf_counter(), loop_code=self._loop_code)
+        frame, request = sys._current_frames()[self._loop_thread], request_of(self._loop)
+        return look(frame, at_s=time.perf_counter(), loop_code=self._loop_code, request=request)
 
     def _incident(self, turn: Turn, looks: list[Look], before: Clocks) -> Incident:
         looks = [each for each in looks if turn.due_s <= each.at_s <= turn.came_s]

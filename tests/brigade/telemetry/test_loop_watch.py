@@ -4,9 +4,12 @@ import asyncio
 import gc
 import linecache
 import re
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
+import brigade
 from brigade.telemetry.loop_watch import LoopWatch
 from brigade.telemetry.loop_watch.causes import Clocks, Turn, classify
-from brigade.telemetry.loop_watch.stacks import LAYERS
+from brigade.telemetry.loop_watch.stacks import Place, place_of, stack
 from brigade.telemetry.loop_watch.watchdog import Incident
 from brigade.telemetry.metrics import WorkerStats
 from brigade.web.observe import Observe
@@ -31,6 +35,8 @@ BLOCKED_MS = 60
 @pytest.fixture
 async def watch() -> AsyncIterator[LoopWatch]:
     async with LoopWatch(blocked_ms=BLOCKED_MS) as watch:
+        watch.watchdog.settle_s = 0.0
+        watch.watch()
         await asyncio.sleep(0.1)
         yield watch
 
@@ -134,6 +140,7 @@ async def test_the_request_on_the_loop_is_known(watch: LoopWatch) -> None:
 async def test_a_block_is_reported_while_it_lasts_and_once_when_it_ends() -> None:
     with capture_logs() as logs:
         async with LoopWatch(blocked_ms=BLOCKED_MS, killed_after_s=0.6) as watch:
+            watch.watch()
             await asyncio.sleep(0.1)
             await incident_after(watch, lambda: time.sleep(0.9))
     events = [line["event"] for line in logs if line["cause"] == "blocking call"]
@@ -141,8 +148,71 @@ async def test_a_block_is_reported_while_it_lasts_and_once_when_it_ends() -> Non
     assert "await" in logs[-1]["mend"]
 
 
-def test_the_layers_that_are_never_at_fault_are_files_there_are() -> None:
-    assert [layer for layer in LAYERS if not Path(layer).is_file()] == []
+def code_in(file: str) -> Callable[[Callable[[], Any]], Any]:
+    """A function whose code is in `file`: it calls what it is given."""
+    names: dict[str, Any] = {}
+    exec(
+        compile("def call(function):\n    return function()", file, "exec"), names
+    )  # the only way to have such a frame
+    call: Callable[[Callable[[], Any]], Any] = names["call"]
+    return call
+
+
+PACKAGE = f"{sysconfig.get_path('purelib')}/some/client.py"
+ENGINE = str(Path(brigade.__file__).parent)
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["/elsewhere/orders/routes.py", PACKAGE], "/elsewhere/orders/routes.py"),
+        ([f"{ENGINE}/web/observe.py", f"{ENGINE}/server/cycle.py"], "test_loop_watch.py"),
+        ([PACKAGE, f"{ENGINE}/stores/cache.py", f"{ENGINE}/web/hot.py"], "brigade/stores/cache.py"),
+        ([f"{ENGINE}/stores/cache.py", PACKAGE], "some/client.py"),
+        ([f"{ENGINE}/lab/routes.py", PACKAGE], "brigade/lab/routes.py"),
+    ],
+    ids=["the project's", "layers alone", "the engine's", "a package's", "an experiment"],
+)
+def test_the_project_is_named_before_packages_and_layers_never(files: list[str], named: str) -> None:
+    found: list[Place | None] = []
+
+    def glance() -> None:
+        frames = [frame for frame in stack(sys._getframe().f_back) if frame.f_code.co_name == "call"]
+        found.append(place_of(frames))
+
+    call: Callable[[], Any] = glance
+    for file in reversed(files):
+        call = partial(code_in(file), call)
+    call()
+    place = found[0]
+    assert place is not None
+    if named == "test_loop_watch.py":  # nobody but layers: the innermost of all
+        assert place.file == "brigade/server/cycle.py"
+    else:
+        assert place.file == named
+
+
+async def test_the_start_of_a_worker_is_no_incident() -> None:
+    """What a lifespan does before the server says that it serves is told by nobody, and what blocks at once then is."""
+    with capture_logs() as logs:
+        async with LoopWatch(blocked_ms=BLOCKED_MS) as watch:
+            time.sleep(0.2)  # noqa: ASYNC251
+            await asyncio.sleep(0.05)
+            time.sleep(0.2)  # noqa: ASYNC251
+            watch.watch()
+            time.sleep(0.2)  # noqa: ASYNC251
+            await asyncio.sleep(0.05)
+            assert not watch.watchdog.incidents
+            incident = await incident_after(watch, lambda: time.sleep(0.2))
+    assert incident.cause == "blocking call"
+    assert len(logs) == 1
+
+
+async def test_a_block_that_is_a_little_longer_than_the_threshold_is_always_found(watch: LoopWatch) -> None:
+    for _ in range(10):
+        time.sleep(BLOCKED_MS / 1000 * 1.2)  # noqa: ASYNC251
+        await asyncio.sleep(0.0437)
+    assert len([each for each in watch.watchdog.incidents if each.cause == "blocking call"]) >= 9
 
 
 def spent(**seconds: float) -> Clocks:
