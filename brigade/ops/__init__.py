@@ -11,6 +11,7 @@ from brigade.ops import routes
 from brigade.ops.publisher import Publisher
 from brigade.ops.readiness import Readiness
 from brigade.ops.registry import Registry
+from brigade.ops.scrapes import Scrapes
 from brigade.tasks import end, supervised
 
 CHECK_EVERY_S = 5.0
@@ -24,7 +25,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     async with Registry(resources) as registry:
         with Publisher(resources):
             checks = supervised("readiness", readiness.report, every_s=CHECK_EVERY_S)
-            yield {"registry": registry, "readiness": readiness}
+            yield {"registry": registry, "readiness": readiness, "scrapes": Scrapes()}
             await end(checks)
 
 

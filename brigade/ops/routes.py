@@ -2,14 +2,14 @@
 
 from typing import Any, Literal
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from brigade.deps import AllResources, on_ops_side
 from brigade.ops.readiness import Readiness, ReadinessReport
 from brigade.ops.registry import Registry, WorkerState
-from brigade.telemetry.scrape import CONTENT_TYPE_LATEST, scrape
+from brigade.ops.scrapes import Scrapes
+from brigade.telemetry.scrape import CONTENT_TYPE_LATEST
 
 router = APIRouter()
 ops_side = [Depends(on_ops_side)]
@@ -42,9 +42,10 @@ async def read_readiness(request: Request, response: Response) -> ReadinessRepor
 
 
 @router.get("/metrics", response_class=Response, dependencies=ops_side)
-async def read_metrics() -> Response:
+async def read_metrics(request: Request) -> Response:
     """What all workers of this replica have counted, for Prometheus. On `OPS_PORT` it needs no event loop."""
-    return Response(await anyio.to_thread.run_sync(scrape), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    scrapes: Scrapes = request.state.scrapes
+    return Response(await scrapes.read(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/workers", dependencies=ops_side)

@@ -80,7 +80,7 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     seconds, other = _seconds(scope), last_path.get()
     last_path.set(scope["path"])
     match scope["path"]:
-        case "/sleep":
+        case "/sleep" | "/probe":
             await asyncio.sleep(seconds)
         case "/block":
             _block(seconds)

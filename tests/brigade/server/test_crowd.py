@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from brigade.server.admission import PAUSE_S
+from brigade.server.admission import MAX_PROBES, PAUSE_S
 from tests.brigade.server.clients import Load, Tally, exchange
 from tests.brigade.server.conftest import Gunicorn, Start, one_worker
 from tests.brigade.server.test_protocol import CHUNKED, LAST, NEXT, POST, assert_problem, status
@@ -53,6 +53,47 @@ def test_who_finds_no_room_is_told_so_in_so_many_words(gunicorn: Gunicorn, crowd
 
 def test_health_is_answered_however_full_it_is(gunicorn: Gunicorn, crowd: list[socket.socket]) -> None:
     assert statuses(exchange(gunicorn.port, NEXT + LIVEZ + LAST)) == [503, 200, 503]
+
+
+def test_http_1_0_is_answered_as_1_1_is_and_let_go(gunicorn: Gunicorn, crowd: list[socket.socket]) -> None:
+    """HAProxy's `httpchk` asks like this, and reads until the end."""
+    old = LIVEZ.replace(b"1.1", b"1.0")
+    for request, expected in ((old, 200), (old.replace(b"Host: a\r\n", b""), 200), (NEXT.replace(b"1.1", b"1.0"), 503)):
+        answer = exchange(gunicorn.port, request, timeout_s=2)
+        assert statuses(answer) == [expected]
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("head", [b"Content-Length : 44\r\n", b"Host: b\r\n", b"A: \x00\r\n"])
+def test_a_full_worker_refuses_the_heads_that_an_idle_one_refuses(
+    gunicorn: Gunicorn, crowd: list[socket.socket], head: bytes
+) -> None:
+    for before in ([], [NEXT]):
+        answer = exchange(gunicorn.port, *before, NEXT[:-2] + head + b"\r\n" + LIVEZ, pause_s=0.05)
+        assert statuses(answer) == [503] * len(before) + [400]
+
+
+def test_a_refused_request_with_garbage_behind_it_is_answered_and_its_connection_ends(
+    gunicorn: Gunicorn, crowd: list[socket.socket]
+) -> None:
+    for end in (False, True):
+        answer = exchange(gunicorn.port, NEXT + b"GARBAGE\r\n\r\n", end=end)
+        assert statuses(answer) == [503]
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_health_checks_of_one_path_are_bounded_and_leave_room_for_those_of_another(gunicorn: Gunicorn) -> None:
+    probe = LAST.replace(b"/ ", b"/probe?s=1.5 ")
+    clients = [socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) for _ in range(MAX_PROBES + 20)]
+    for client in clients:
+        client.sendall(probe)
+    assert statuses(exchange(gunicorn.port, LIVEZ + LAST)) == [200, 200]
+    answers = []
+    for client in clients:
+        with client, client.makefile("rb") as answer:
+            answers.append(answer.read())
+    assert [status(answer) for answer in answers].count(200) == MAX_PROBES
+    assert status(exchange(gunicorn.port, LAST.replace(b"/ ", b"/probe "))) == 200
 
 
 def test_what_is_more_than_a_plain_get_is_read_before_it_is_turned_away(

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from brigade.server import output as output_module
-from brigade.server.admission import AdmittingProtocol
+from brigade.server.admission import AdmittingProtocol, admission, paused, probes
 from brigade.server.lifecycle import lifecycle
+from brigade.server.memory import memory
 from brigade.settings import Settings
 from tests.length import TIMES
 
@@ -82,7 +83,7 @@ class Answer:
 requests = st.builds(
     Sent,
     method=st.sampled_from(["GET", "POST", "HEAD", "PUT"]),
-    path=st.sampled_from(["/", "/slow", "/early", "/stream", "/short", "/shy", "/a?b=%zz&c"]),
+    path=st.sampled_from(["/", "/slow", "/early", "/stream", "/short", "/shy", "/livez", "/a?b=%zz&c"]),
     body=st.binary(max_size=300),
     chunks=st.none() | st.lists(st.integers(1, 40), max_size=4).map(tuple),
     headers=st.lists(
@@ -141,6 +142,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             body += message["body"]
             if not message["more_body"]:
                 break
+    if scope["path"] == "/for-ever":
+        await asyncio.sleep(1000)
     if scope["path"] == "/slow":
         await asyncio.sleep(0.001)
     said, headers = echo(scope, body)
@@ -184,19 +187,54 @@ def parse(received: bytes) -> list[Answer]:
 
 
 class Server:
-    def __init__(self) -> None:
+    """With `full`, one request is in flight for as long as it lives, and there is room for no other."""
+
+    def __init__(self, *, full: bool = False) -> None:
         self.loop = uvloop.new_event_loop()
         self.state = ServerState()
         self.config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None)
         self.config.timeout_keep_alive = QUICK_S  # type: ignore[assignment]
         self.settings = Settings(header_timeout_s=5, body_timeout_s=5, max_header_bytes=4096, max_body_bytes=2000)
+        if full:
+            self.settings = self.settings.model_copy(update={"max_in_flight": 1})
         self.quick = self.settings.model_copy(update={"header_timeout_s": QUICK_S, "body_timeout_s": QUICK_S})
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
+        self.in_flight: socket.socket | None = None
+        if full:
+            self.loop.run_until_complete(self._fill())
+
+    async def _fill(self) -> None:
+        ours, self.in_flight = socket.socketpair()
+        await self.loop.create_connection(partial(self.protocol, ends=True), sock=ours)
+        self.in_flight.send(b"GET /for-ever HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not admission.in_flight:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+
+    def _is_over(self) -> bool:
+        """Every other connection and task has ended."""
+        most = 0 if self.in_flight is None else 1
+        return len(self.state.connections) <= most and len(self.state.tasks) <= most
+
+    def end(self) -> None:
+        if self.in_flight is not None:
+            self.in_flight.close()
+            self.in_flight = None
+            self.loop.run_until_complete(self._ended())
+        assert lifecycle.connections == admission.in_flight == memory.held_bytes == 0
+        assert not paused
+        assert not any(slots.under_way for slots in probes.values())
+        self.loop.close()
+
+    async def _ended(self) -> None:
+        for task in list(self.state.tasks):
+            task.cancel()
+        while not self._is_over():  # noqa: ASYNC110 - two sets of uvicorn's
+            await asyncio.sleep(0.001)
 
     def protocol(self, *, ends: bool) -> AdmittingProtocol:
         settings = self.settings if ends else self.quick
-        state = {"service.shortcuts": Shortcuts()}
+        state = {"service.shortcuts": Shortcuts(), "service.probe_paths": frozenset({"/livez"})}
         return AdmittingProtocol(
             config=self.config, server_state=self.state, app_state=state, _loop=self.loop, settings=settings
         )
@@ -218,7 +256,7 @@ class Server:
             received = await reader.read()
         finally:
             writer.close()
-        while self.state.connections or self.state.tasks:  # noqa: ASYNC110 - two sets of uvicorn's
+        while not self._is_over():  # noqa: ASYNC110 - two sets of uvicorn's
             await asyncio.sleep(0.001)
         return received
 
@@ -229,8 +267,7 @@ def server() -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output_module, "LINGER_S", 0.02)  # nobody here needs the time to hear a refusal
         yield server
-    assert lifecycle.connections == 0
-    server.loop.close()
+    server.end()
 
 
 def cut(wire: bytes, cuts: list[int]) -> list[bytes]:
