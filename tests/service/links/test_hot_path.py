@@ -29,7 +29,7 @@ from tests.bare import Bare
 pytestmark = pytest.mark.anyio
 
 BURST = 64
-CALLS, RESUMPTIONS = 43, 8
+CALLS, RESUMPTIONS = 46, 8
 """Of Python functions for one redirect among `BURST` by a task, coroutines that are resumed included; and these alone. Each
 request is logged, as by default.
 """
