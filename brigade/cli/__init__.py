@@ -4,13 +4,14 @@ A command's module is imported when it is asked for, so that `--help` does not w
 """
 
 import argparse
-import os
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brigade.settings import Settings
@@ -44,6 +45,16 @@ class CommandError(Exception):
     """A reason not to go on, in one sentence for the person at the terminal: no traceback, exit status 1."""
 
 
+class _UnreadPipe(io.FileIO):
+    """Standard output whose reader, a `head` perhaps, may leave: half a migration must not be what it leaves behind."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
+
+
 def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status. `app`, `settings` and `features` are those of `Project`."""
     parser = argparse.ArgumentParser(prog="python -m service", description="Run and look after the service.")
@@ -60,15 +71,14 @@ def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Seq
 def _start(project: Project, command: str, options: dict[str, bool]) -> int:
     from brigade.settings import ConfigurationError  # noqa: PLC0415 - it takes 0.3 s, and --help need not wait
 
+    pipe = io.BufferedWriter(_UnreadPipe(sys.stdout.fileno(), "w", closefd=False))
+    told = io.TextIOWrapper(pipe, sys.stdout.encoding, errors="backslashreplace", line_buffering=True)
     try:
-        status: int = import_module(f"brigade.cli.{command}").main(project, **options)
-        sys.stdout.flush()
+        with redirect_stdout(told):
+            status: int = import_module(f"brigade.cli.{command}").main(project, **options)
     except (ConfigurationError, CommandError) as reason:
         print(f"service: {reason}", file=sys.stderr)
         return 2 if isinstance(reason, ConfigurationError) else 1
-    except BrokenPipeError:  # the reader, a `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
     return status

@@ -86,3 +86,12 @@ def test_more_workers_than_the_budget_holds_is_refused(run: Run) -> None:
     assert done.returncode == 2
     assert "WEB_CONCURRENCY" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_reader_that_leaves_does_not_end_a_migration(command: Command, run: Run, empty_database: str) -> None:
+    """As `make migrate | head -1` does it."""
+    child = command("migrate", DATABASE_URL=empty_database)
+    assert child.stdout
+    child.stdout.close()
+    assert child.wait(60) == 0
+    assert run("migrate", "--check", DATABASE_URL=empty_database).stdout == "The schema is up to date.\n"
