@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import anyio.to_thread
 import asyncpg
@@ -17,11 +16,13 @@ from redis.asyncio import Redis
 
 from brigade.lanes import CpuLane
 from brigade.settings import ConfigurationError, Settings
-from brigade.sizing import Plan, session_options
+from brigade.sizing import Plan, session_options, session_settings
 from brigade.stores.breaker import Breaker
 from brigade.stores.cache import Cache
-from brigade.stores.database import ACQUIRE_TIMEOUT_S, DATABASE_FAILURES, Pool, Replica
+from brigade.stores.database import ACQUIRE_TIMEOUT_S, Pool, Replica
 from brigade.stores.postgres_client import connect
+from brigade.stores.postgres_errors import POSTGRES_FAILURES
+from brigade.stores.postgres_session import session_reset
 from brigade.stores.redis_client import open_redis
 from brigade.stores.redis_line import Line, Lines
 from brigade.telemetry import tracing
@@ -72,7 +73,7 @@ async def _postgres(settings: Settings, plan: Plan) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def _replica(settings: Settings, plan: Plan) -> AsyncIterator[Replica | None]:
-    """It has as many connections for us as the primary: a standby may not have fewer. What takes long is soon given up."""
+    """The pool of the replica is as large as that of the primary, because a standby may not allow fewer connections."""
     if settings.database_read_url is None:
         yield None
         return
@@ -90,7 +91,7 @@ async def _pool(url: SecretStr, settings: Settings, plan: Plan, *, timeout_s: fl
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=timeout_s,
         statement_cache_size=0 if settings.database_pooled else 100,
-        reset=_no_reset,
+        reset=session_reset(session_settings(settings)),
         init=_trace if tracing.is_on() else None,
         server_settings={"application_name": f"service.worker.{os.getpid()}", **session_options(settings)},
     )
@@ -101,17 +102,12 @@ async def _pool(url: SecretStr, settings: Settings, plan: Plan, *, timeout_s: fl
         try:
             # close() waits for every connection to be released, without end.
             await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
-        except DATABASE_FAILURES:
+        except POSTGRES_FAILURES:
             pool.terminate()
 
 
 async def _trace(connection: asyncpg.Connection) -> None:
     connection.add_query_logger(tracing.note_sql)
-
-
-async def _no_reset(_: Any) -> None:
-    """asyncpg resets a session at each release: a round trip, 366 against 214 µs a query. No statement of ours leaves
-    anything behind in the session (no SET, LISTEN, advisory lock or cursor); a test holds that."""
 
 
 @asynccontextmanager

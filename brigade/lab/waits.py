@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from brigade.errors import Unavailable
 from brigade.lab.deps import Task, took_ms
-from brigade.stores.database import acquire
+from brigade.stores.database import ANSWER_WITHIN_S, acquire
 
 ANSWER_MARGIN_S = 2.0
 
@@ -20,7 +20,7 @@ class HttpUnavailable(Unavailable):
 
 
 async def wait_for_database(task: Task, _: Request) -> None:
-    async with acquire(task.lab.resources.pg) as connection:
+    async with acquire(task.lab.resources.pg, within_s=task.ms / 1000 + ANSWER_WITHIN_S) as connection:
         await connection.execute("SELECT pg_sleep($1)", task.ms / 1000)
 
 

@@ -117,9 +117,12 @@ def statement_timeout_s(settings: Settings) -> float:
 
 
 def session_options(settings: Settings) -> dict[str, str]:
-    """What a worker asks of its Postgres sessions at their start."""
-    if settings.database_pooled:
-        return {}
+    """What a worker asks of its Postgres sessions at their start. Older poolers refuse a start that asks for anything."""
+    return {} if settings.database_pooled else session_settings(settings)
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    """What a worker's Postgres sessions are set to."""
     return {"statement_timeout": str(round(statement_timeout_s(settings) * 1000)), "jit": "off"}
 
 

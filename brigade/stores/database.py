@@ -1,6 +1,6 @@
-"""Postgres as the features see it: every wait bounded, a lost connection asked once more where that is safe.
+"""Postgres as the features see it: every wait is bounded, and a read whose connection was lost is asked once more.
 
-Holds no SQL. A server that is away is a 503 within the second in which a caller is owed one.
+Holds no SQL of a feature. While the server is away, a caller gets a 503 within the second.
 """
 
 import asyncio
@@ -13,6 +13,9 @@ import asyncpg
 
 from brigade.errors import ConnectionLost, DatabaseUnavailable
 from brigade.stores.breaker import Breaker
+from brigade.stores.postgres_errors import POSTGRES_FAILURES, Meaning, meaning_of
+from brigade.stores.postgres_session import leaving_session_clean
+from brigade.stores.refusals import note_refusal
 from brigade.telemetry import metrics
 from brigade.telemetry.metrics import PoolStats
 from brigade.telemetry.tracing import note
@@ -26,46 +29,61 @@ else:
 T = TypeVar("T")
 
 ACQUIRE_TIMEOUT_S = 0.8
-"""Under the second in which a caller is owed a 503; asyncpg's own methods wait for a connection without end."""
+"""Seconds to wait for a connection: less than the second in which a caller gets its 503."""
 ANSWER_WITHIN_S = 0.9
-"""Likewise, for all that a request of few milliseconds wants of Postgres: a server that is silent says so by nothing else."""
+"""Seconds for all that a short request wants of Postgres, unless it says otherwise. A silent server gives no other sign."""
 REPLICA_WITHIN_S = 0.4
-"""So that of the time that is owed, the primary still has the other half."""
+"""Seconds for the replica, so that half of the time is left for the primary."""
 QUEUE_S = 0.4
-"""Whoever would wait longer than this for a connection, going by how long they are held lately, is refused at once: to
-refuse him when `ACQUIRE_TIMEOUT_S` is over costs as much as an answer, and in a crowd leaves the time for none.
-"""
-
-DATABASE_FAILURES = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a session that the server ended at the very moment of its next statement
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, statement timeout
-    asyncpg.exceptions.InsufficientResourcesError,  # too many connections, disk full
-    asyncpg.exceptions.ReadOnlySQLTransactionError,  # a fail-over left us at a replica
-)
-LOST = (
-    ConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
+"""Fail fast if the expected wait for a connection exceeds this. Rejecting a caller after it has waited costs as much as
+serving it, and in a crowd leaves the time for nobody."""
 
 
 @asynccontextmanager
 async def acquire(
-    pool: Pool, stats: PoolStats = metrics.postgres, *, within_s: float | None = None
+    pool: Pool,
+    stats: PoolStats = metrics.postgres,
+    *,
+    within_s: float | None = ANSWER_WITHIN_S,
+    leaves_session_clean: bool = False,
 ) -> AsyncIterator[Connection]:
-    """A connection, waited for no longer than `ACQUIRE_TIMEOUT_S`; all in all it takes `within_s`, if that is given.
+    """Lend a connection for a block that may take `within_s` in all, the wait for the connection included.
+
+    The session is reset when it is given back, which is a round trip. A block that changes nothing in the session (no
+    SET, LISTEN, advisory lock, temporary table or cursor) may say `leaves_session_clean=True` to save it. With
+    `within_s=None` only the wait for the connection is bounded.
 
     Raises:
-        DatabaseUnavailable: no connection came free, or the server fell silent while it was in use.
-        ConnectionLost: the server closed it while it was in use.
+        DatabaseUnavailable: no connection came free, the server refused, or it did not answer in time.
+        ConnectionLost: the server closed the connection while it was in use.
     """
+    began_s = time.perf_counter()
+    connection = await _take(pool, stats, within_s)
+    deadline = asyncio.timeout(within_s and within_s - (time.perf_counter() - began_s))
+    began_s = time.perf_counter()
+    try:
+        async with deadline:
+            yield connection
+    except POSTGRES_FAILURES as error:
+        unavailable = _unavailable(error, session_ended=_has_ended(connection))
+        if deadline.expired():
+            connection.terminate()  # rather than wait until the server has cancelled the statement
+            raise DatabaseUnavailable(f"No answer came in time: {within_s} s, by `within_s` of `acquire`.") from error
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            await pool.expire_connections()  # the others lead to the same server
+        if unavailable is None:
+            raise
+        raise unavailable from error
+    finally:
+        stats.held_s += 0.1 * (note("postgres", began_s) - stats.held_s)
+        # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and
+        # its own TimeoutError must not take the place of ours.
+        with suppress(*POSTGRES_FAILURES), leaving_session_clean(leaves_session_clean):
+            await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
+
+
+async def _take(pool: Pool, stats: PoolStats, within_s: float | None) -> Connection:
+    """Wait for a connection. No statement of the caller has run, so whatever fails here means that there is none."""
     began_s = time.perf_counter()
     if stats.waiting * stats.held_s > QUEUE_S * pool.get_max_size():
         stats.failed(exhausted=True)
@@ -73,49 +91,61 @@ async def acquire(
     stats.waiting += 1
     try:
         connection = await pool.acquire(timeout=min(ACQUIRE_TIMEOUT_S, within_s or ACQUIRE_TIMEOUT_S))
-        stats.up = True
-    except DATABASE_FAILURES as error:
+    except POSTGRES_FAILURES as error:
         stats.failed(exhausted=isinstance(error, TimeoutError) and pool.get_size() == pool.get_max_size())
-        raise DatabaseUnavailable(_reason(error, late="connection came free")) from error
+        if isinstance(error, TimeoutError):
+            raise DatabaseUnavailable("No connection came free in time.") from error
+        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+            note_refusal("postgres", type(error).__name__, error)
+        raise DatabaseUnavailable("The connection was lost or refused.") from error
     finally:
         stats.waiting -= 1
         stats.acquired.add(note("queue", began_s))
-    deadline = asyncio.timeout(within_s and within_s - (time.perf_counter() - began_s))
-    began_s = time.perf_counter()
+    stats.up = True
+    return connection
+
+
+def _has_ended(connection: Connection) -> bool:
     try:
-        async with deadline:
-            yield connection
-    except DATABASE_FAILURES as error:
-        if deadline.expired():
-            connection.terminate()  # rather than wait until the server has cancelled the statement
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            await pool.expire_connections()  # the others lead to the same server
-        unavailable = ConnectionLost if isinstance(error, LOST) else DatabaseUnavailable
-        raise unavailable(_reason(error, late="answer came")) from error
-    finally:
-        stats.held_s += 0.1 * (note("postgres", began_s) - stats.held_s)
-        # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and
-        # its own TimeoutError must not take the place of ours.
-        with suppress(*DATABASE_FAILURES):
-            await pool.release(connection, timeout=ACQUIRE_TIMEOUT_S)
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # asyncpg has taken it back, which it does with one that was closed
+        return True
 
 
-async def read(pool: Pool, call: Callable[[Connection], Awaitable[T]], *, within_s: float) -> T:
-    """What `call` finds, which writes nothing: where the server closes the connection, it is called once more, on another.
+def _unavailable(error: Exception, *, session_ended: bool) -> DatabaseUnavailable | None:
+    """What to raise in place of a failure of the server; None for a mistake of the caller, which is raised as it is."""
+    match meaning_of(error, session_ended=session_ended):
+        case Meaning.LOST:
+            return ConnectionLost("The connection was lost.")
+        case Meaning.NOT_NOW:
+            late = isinstance(error, TimeoutError | asyncpg.QueryCanceledError)
+            return DatabaseUnavailable("No answer came in time." if late else "The database cannot do it now.")
+        case Meaning.REFUSED:
+            note_refusal("postgres", type(error).__name__, error)
+            return DatabaseUnavailable("The database refuses it.")
+        case Meaning.MISTAKE:
+            return None
+
+
+async def read(
+    pool: Pool, call: Callable[[Connection], Awaitable[T]], *, within_s: float, leaves_session_clean: bool = False
+) -> T:
+    """Await `call(connection)`, which writes nothing. If the connection is lost, it is called once more, on another.
 
     Raises: as `acquire`.
     """
     until_s = time.perf_counter() + within_s
     try:
-        async with acquire(pool, within_s=within_s) as connection:
+        async with acquire(pool, within_s=within_s, leaves_session_clean=leaves_session_clean) as connection:
             return await call(connection)
     except ConnectionLost:  # idle ones are found closed only when they are used
-        async with acquire(pool, within_s=until_s - time.perf_counter()) as connection:
+        left_s = until_s - time.perf_counter()
+        async with acquire(pool, within_s=left_s, leaves_session_clean=leaves_session_clean) as connection:
             return await call(connection)
 
 
 async def in_time(lookup: Awaitable[T]) -> T:
-    """What it finds, also where it waits behind others: all in all no longer than they may take.
+    """Await `lookup`, also where it waits behind others, for no longer than a short request may take.
 
     Raises:
         DatabaseUnavailable: it found nothing in time.
@@ -127,10 +157,6 @@ async def in_time(lookup: Awaitable[T]) -> T:
         raise DatabaseUnavailable("No answer came in time.") from None
 
 
-def _reason(error: BaseException, *, late: str) -> str:
-    return f"No {late} in time." if isinstance(error, TimeoutError) else "The connection was lost or refused."
-
-
 class Replica:
     """A Postgres that may be behind, busy or away: whatever it does not answer is asked of the primary."""
 
@@ -138,14 +164,16 @@ class Replica:
         self.pool = pool
         self.breaker = breaker
 
-    async def run(self, call: Callable[[Connection], Awaitable[T]]) -> T | None:
-        """None where it did not answer, or did not lately and is left alone for a moment."""
+    async def run(self, call: Callable[[Connection], Awaitable[T]], *, leaves_session_clean: bool = False) -> T | None:
+        """None if the replica did not answer, or did not lately and is left alone for a moment."""
         if not self.breaker.allows():
             return None
         try:
-            async with acquire(self.pool, metrics.replica, within_s=REPLICA_WITHIN_S) as connection:
+            async with acquire(
+                self.pool, metrics.replica, within_s=REPLICA_WITHIN_S, leaves_session_clean=leaves_session_clean
+            ) as connection:
                 result = await call(connection)
-        except (DatabaseUnavailable, asyncpg.PostgresError):  # replaying may cancel a statement
+        except (DatabaseUnavailable, asyncpg.PostgresError):  # it may be a version of the schema behind
             self.breaker.failed()
             return None
         self.breaker.succeeded()

@@ -1,37 +1,18 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 
 import pytest
-from pydantic import SecretStr
 
 from brigade.errors import CacheUnavailable, ConnectionLost, DatabaseUnavailable
-from brigade.resources import Resources, open_resources
-from brigade.settings import Settings
-from brigade.sizing import make_plan, read_limits
+from brigade.resources import Resources
 from brigade.stores.database import acquire, read
-from brigade.telemetry.metrics import WorkerStats
 from local.servers import Postgres, Valkey
 from tests.brigade.cli.conftest import query
 from tests.running import stopped
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def resources(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Resources]:
-    settings = Settings(
-        database_url=SecretStr(database_url),
-        redis_url=SecretStr(redis_url),
-        state_dir=tmp_path,
-        request_timeout_s=1.5,
-        db_connection_budget=8,
-        web_concurrency=2,
-    )
-    async with open_resources(settings, make_plan(settings, read_limits()), WorkerStats()) as resources:
-        yield resources
 
 
 async def test_a_postgres_that_hangs_is_unavailable_and_then_back(resources: Resources, postgres: Postgres) -> None:
@@ -77,7 +58,8 @@ async def test_who_would_wait_too_long_for_a_connection_is_refused_at_once(resou
 
 
 async def test_connections_to_a_server_that_has_become_a_replica_are_given_up(resources: Resources) -> None:
-    async with acquire(resources.pg) as first, acquire(resources.pg) as second:
+    kept = partial(acquire, resources.pg, leaves_session_clean=True)
+    async with kept() as first, kept() as second:
         for connection in (first, second):
             await connection.execute("SET default_transaction_read_only = on")  # as a fail-over leaves them
     with pytest.raises(DatabaseUnavailable):
@@ -135,18 +117,6 @@ async def test_a_thousand_cancelled_callers_leave_no_connection_behind(resources
         await asyncio.gather(*callers, return_exceptions=True)
     async with acquire(resources.pg) as first, acquire(resources.pg) as second:
         assert [await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")] == [1, 1]
-
-
-async def test_a_session_is_handed_on_as_it_was(resources: Resources) -> None:
-    """What lets `_no_reset` be: no statement of ours leaves anything behind, and a transaction is rolled back."""
-    async with acquire(resources.pg) as connection:
-        before = await connection.fetch("SELECT name, setting FROM pg_settings ORDER BY name")
-        await connection.execute("BEGIN")  # by hand: nobody ends it
-        await connection.execute("CREATE TABLE leftover ()")
-    async with acquire(resources.pg) as connection:
-        assert await connection.fetchval("SELECT to_regclass('leftover')") is None
-        assert await connection.fetch("SELECT name, setting FROM pg_settings ORDER BY name") == before
-        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
 async def test_a_redis_that_hangs_is_left_alone_after_three_tries(resources: Resources, valkey: Valkey) -> None:

@@ -30,7 +30,12 @@ FROM batch, unnest($2::bigint[], $3::bigint[]) AS added (id, clicks) WHERE links
 """
 FORGET_BATCHES = "DELETE FROM click_batches WHERE applied_at < now() - interval '1 day'"
 
-ask = partial(acquire, within_s=ANSWER_WITHIN_S)
+MOVE_WITHIN_S = 30.0
+"""Seconds for a batch of clicks, of which each statement has the deadline of the server besides."""
+
+# No statement here leaves anything behind in the session, so the round trip that resets it is saved.
+ask = partial(acquire, leaves_session_clean=True)
+look = partial(read, within_s=ANSWER_WITHIN_S, leaves_session_clean=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +80,22 @@ async def insert_link(
 
 async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
     """Those there are, by their code."""
-    rows = await read(pg, lambda connection: connection.fetch(READ_LINKS, codes), within_s=ANSWER_WITHIN_S)
+    rows = await look(pg, lambda connection: connection.fetch(READ_LINKS, codes))
     return {row["code"]: Link(**row) for row in rows}
 
 
 async def read_replica(replica: Replica, codes: Sequence[str], *, max_lag_s: float) -> dict[str, Link]:
     """What a replica has of them; nothing where it is away, or more than `max_lag_s` behind."""
-    rows = await replica.run(lambda connection: connection.fetch(READ_LINKS_IF_FRESH, codes, max_lag_s))
+    rows = await replica.run(
+        lambda connection: connection.fetch(READ_LINKS_IF_FRESH, codes, max_lag_s), leaves_session_clean=True
+    )
     return {row["code"]: Link(**row) for row in rows or ()}
 
 
 async def read_page(pg: Pool, *, after: int | None, limit: int) -> list[Link]:
     """The newest first, or the newest of those older than the link with the id `after`."""
     statement, values = (READ_FIRST_PAGE, [limit]) if after is None else (READ_PAGE, [after, limit])
-    rows = await read(pg, lambda connection: connection.fetch(statement, *values), within_s=ANSWER_WITHIN_S)
+    rows = await look(pg, lambda connection: connection.fetch(statement, *values))
     return [Link(**row) for row in rows]
 
 
@@ -100,11 +107,11 @@ async def delete_link(pg: Pool, *, code: str) -> bool:
 
 async def add_clicks(pg: Pool, *, batch: str, clicks: Mapping[int, int]) -> None:
     """Adding the same batch again changes nothing, also while the first time is under way."""
-    async with acquire(pg) as connection:
+    async with ask(pg, within_s=MOVE_WITHIN_S) as connection:
         await connection.execute(ADD_CLICKS, batch, list(clicks), list(clicks.values()))
 
 
 async def forget_batches(pg: Pool) -> None:
     """Only the last batch taken can come back. Call it when a newer one has been added."""
-    async with acquire(pg) as connection:
+    async with ask(pg, within_s=MOVE_WITHIN_S) as connection:
         await connection.execute(FORGET_BATCHES)
