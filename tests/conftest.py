@@ -69,7 +69,7 @@ class OneStack(LoadScopeScheduling):  # type: ignore[misc]
     """The tests of containers share a stack, so one process has them all; any other test goes where there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "containers" if nodeid.startswith("tests/e2e/") else nodeid
+        return "containers" if nodeid.startswith("tests/e2e/compose/") else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

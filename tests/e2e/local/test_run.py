@@ -6,6 +6,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from tests.brigade.ops.test_ops import eventually
 from tests.e2e.local.clone import Clone, users
 
 
@@ -71,6 +73,21 @@ def test_make_run_serves_from_a_fresh_clone_and_sooner_again(clone_for: Callable
     assert second.wait_ready() < first_s
     second.end()
     clone.wait_until_empty()
+
+
+def test_run_serves_while_nobody_reads_its_output_and_nobody_else_its_files(clone: Clone) -> None:
+    shell = clone.start("sh", "-c", f"umask 077; {sys.executable} -m local run | head -1")
+    eventually(lambda: answers(f"{shell.url}/readyz"), within_s=60)
+    shell.wait_for("Postgres is up")
+    (run,) = (process for process in clone.processes() if process.cmdline()[1:] == ["-m", "local", "run"])
+    run.terminate()
+    clone.wait_until_empty()
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(url).is_success
+    return False
 
 
 def test_run_ends_everything_in_order(clone: Clone) -> None:
