@@ -16,23 +16,15 @@ import psutil
 
 from local.process import LocalError, free_port, spawn, terminate
 from local.servers import Postgres, Valkey
+from proof.bench.servers import SERVERS, command
 from proof.prove.client import ask
 from proof.prove.own_service import ROOT, environment, migrate
 
 START_TIMEOUT_S = 60.0
 LINKS = 500
 
-STOCK = ["-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker"]
-COMMANDS = {
-    "ours": ["-m", "service", "run"],
-    "textbook": [*STOCK, "proof.textbook.app:app"],
-    "ceiling": ["-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "proof.bench.ceiling:app"],
-    "stock ceiling": [*STOCK, "proof.bench.ceiling:app"],
-}
 ITERATIONS_PER_MS = 25_000
 """Of the CPU work, for ours and the textbook alike, where the service would measure the machine."""
-ACCESS_LOG_SAMPLE = "0.01"
-"""The textbook, on Gunicorn's defaults, writes no access log at all."""
 
 
 @dataclass(frozen=True)
@@ -109,22 +101,25 @@ def backends() -> Iterator[Backends]:
 @contextmanager
 def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: str) -> Iterator[Deployment]:
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
-        home, port = Path(folder), free_port()
-        variables = _variables(backends, home, textbook=name == "textbook") | {
+        home, port, server = Path(folder), free_port(), SERVERS[name]
+        home.chmod(0o755)  # nginx works as another user
+        variables = _variables(backends, home, textbook=server.is_textbook) | {
             "WEB_CONCURRENCY": str(workers),
             "PORT": str(port),
             "GUNICORN_CMD_ARGS": f"--bind=127.0.0.1:{port}",
+            **server.variables,
             **variables,
         }
-        if name == "ours":
+        if server.is_ours:
             _share_work(home)
             migrate(variables)
         with (home / "log").open("wb") as log:
-            process = spawn([sys.executable, *COMMANDS[name]], env=variables, cwd=ROOT, stdout=log, stderr=log)
+            arguments = command(name, sys.executable, home=home, port=port)
+            process = spawn(arguments, env=variables, cwd=ROOT, stdout=log, stderr=log)
         try:
             started = Deployment(name, process, port=port, workers=workers, log=home / "log")
             started.wait_ready()
-            if name in {"ours", "textbook"}:
+            if server.has_links:
                 started.create_links()
             yield started
         finally:
@@ -136,8 +131,7 @@ def _variables(backends: Backends, home: Path, *, textbook: bool) -> dict[str, s
     postgres, redis = backends.postgres.url, backends.valkey.url
     if textbook:
         postgres, redis = f"{postgres.rpartition('/')[0]}/textbook", f"{redis.rpartition('/')[0]}/1"
-    state = {"STATE_DIR": str(home / "state"), "ACCESS_LOG_SAMPLE": ACCESS_LOG_SAMPLE}
-    return environment({"DATABASE_URL": postgres, "REDIS_URL": redis, **state}, home)
+    return environment({"DATABASE_URL": postgres, "REDIS_URL": redis, "STATE_DIR": str(home / "state")}, home)
 
 
 def _share_work(home: Path) -> None:

@@ -16,9 +16,11 @@ from rich.table import Table
 from proof.bench.figures import Figure
 from proof.bench.generator import CANNOT, WRK
 from proof.bench.routes import Samples
+from proof.bench.servers import NGINX, NO_NGINX
 from proof.prove.charts import INK, STYLE
 
-COLORS = {"ours": "#1a9f6c", "textbook": "#e5534b", "ceiling": "#8b949e", "stock ceiling": "#8b949e"}
+COLORS = {"ours": "#1a9f6c", "textbook": "#e5534b"}
+OTHER = "#8b949e"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Report:
 def print_report(report: Report, console: Console) -> None:
     if WRK is None:
         console.print(CANNOT, style="yellow")
+    if NGINX is None:
+        console.print(NO_NGINX, style="yellow")
     if report.samples:
         console.print(_routes_table(report.samples))
     table = Table("figure", "measured", "goal", "met", "", title="What is promised")
@@ -106,5 +110,12 @@ def _bars(route: str, samples: Samples, axes: Axes) -> None:
     ranges = [servers[name].spread("cpu_us") for name in names]
     errors = [[cost - low for cost, (low, _) in zip(costs, ranges, strict=True)],
               [high - cost for cost, (_, high) in zip(costs, ranges, strict=True)]]  # fmt: skip
-    axes.barh(names, costs, color=[COLORS[name] for name in names], xerr=errors, ecolor=INK, capsize=2)
+    axes.barh(
+        names,
+        costs,
+        color=[COLORS.get(name.partition(",")[0], OTHER) for name in names],
+        xerr=errors,
+        ecolor=INK,
+        capsize=2,
+    )
     axes.set_title(route)

@@ -5,10 +5,20 @@ from contextlib import ExitStack
 
 from proof.bench.deployment import Backends, Deployment, deployment
 from proof.bench.sample import Sample, Series, measure
+from proof.bench.servers import NGINX
 
 ROUTES = {"redirect": "/r/{}", "read": "/links/{}", "create": None, "qr": "/links/{}/qr?scale=8&error=m"}
-SERVERS = {"redirect": ("ours", "textbook", "ceiling", "stock ceiling")}
+LIMIT = ("nginx",) if NGINX else ()
 BOTH = ("ours", "textbook")
+ALSO = {
+    "redirect": ("ours, 1 of 100 logged", "textbook, logging", "ceiling", "stock ceiling", *LIMIT),
+    "read": ("textbook, logging",),
+}
+
+
+def servers_of(route: str) -> tuple[str, ...]:
+    return (*BOTH, *ALSO.get(route, ()))
+
 
 CONNECTIONS = 64
 DRAWING_CONNECTIONS = 8
@@ -22,12 +32,12 @@ Samples = dict[str, dict[str, Series]]
 def compare(backends: Backends, *, rounds: int, seconds: int, routes: list[str], progress: Progress) -> Samples:
     """One worker each: the other core is the generator's and the backends'."""
     with ExitStack() as stack:
-        names = {name for route in routes for name in SERVERS.get(route, BOTH)}
+        names = {name for route in routes for name in servers_of(route)}
         servers = {name: stack.enter_context(deployment(name, backends)) for name in sorted(names)}
-        samples: Samples = {route: {name: Series() for name in SERVERS.get(route, BOTH)} for route in routes}
+        samples: Samples = {route: {name: Series() for name in servers_of(route)} for route in routes}
         for number in range(rounds + 1):
             for route in routes:
-                order = list(SERVERS.get(route, BOTH))
+                order = list(servers_of(route))
                 for name in order if number % 2 else reversed(order):
                     progress(f"{route}, {name}")
                     sample = _measure(servers[name], backends, route, seconds=seconds if number else 1)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from io import BytesIO
-from typing import Annotated
+from typing import Annotated, Any
 
 import asyncpg
 import redis.asyncio as redis
@@ -38,8 +38,6 @@ class NewLink(BaseModel):
 class Link(BaseModel):
     code: str
     url: str
-    short_url: str
-    clicks: int
     created_at: datetime
 
 
@@ -70,14 +68,6 @@ Pool = Annotated[asyncpg.Pool, Depends(get_pool)]
 Redis = Annotated[redis.Redis, Depends(get_redis)]
 
 
-async def get_link(code: str, request: Request, pool: Pool, redis: Redis) -> Link:
-    row = await pool.fetchrow("SELECT code, url, created_at FROM links WHERE code = $1", code)
-    if row is None:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "Link not found")
-    clicks = await redis.get(f"clicks:{code}")
-    return Link(**row, clicks=int(clicks or 0), short_url=str(request.url_for("follow_link", code=code)))
-
-
 @app.get("/r/{code}")
 async def follow_link(code: str, pool: Pool, redis: Redis) -> RedirectResponse:
     url = await redis.get(f"link:{code}")
@@ -99,19 +89,22 @@ async def create_link(link: NewLink, request: Request, response: Response, pool:
         url,
     )
     response.headers["Location"] = str(request.url_for("read_link", code=code))
-    short_url = str(request.url_for("follow_link", code=code))
-    return Link(code=code, url=url, short_url=short_url, clicks=0, created_at=created_at)
+    return Link(code=code, url=url, created_at=created_at)
 
 
-@app.get("/links/{code}")
-async def read_link(link: Annotated[Link, Depends(get_link)]) -> Link:
-    return link
+@app.get("/links/{code}", response_model=Link)
+async def read_link(code: str, request: Request) -> dict[str, Any]:
+    row = await request.app.state.pool.fetchrow("SELECT code, url, created_at FROM links WHERE code = $1", code)
+    if row is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "Link not found")
+    return dict(row)
 
 
 @app.get("/links/{code}/qr")
-def render_qr(link: Annotated[Link, Depends(get_link)]) -> Response:
+def render_qr(link: Annotated[dict[str, Any], Depends(read_link)], request: Request) -> Response:
     image = BytesIO()
-    segno.make(link.short_url, error="m", micro=False).save(image, kind="svg", scale=8)
+    short_url = str(request.url_for("follow_link", code=link["code"]))
+    segno.make(short_url, error="m", micro=False).save(image, kind="svg", scale=8)
     return Response(image.getvalue(), media_type="image/svg+xml")
 
 

@@ -1,0 +1,60 @@
+"""What is compared: each server's command and what it is told, as its users would start it."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STOCK = ("-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker")
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+NO_NGINX = "nginx is not installed (Debian: apt-get install nginx-light), so the limit of this machine is not measured."
+
+NGINX_CONF = """
+daemon off;
+worker_processes 1;
+pid {home}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path {home}; proxy_temp_path {home}; fastcgi_temp_path {home}; uwsgi_temp_path {home}; scgi_temp_path {home};
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ return 307 https://example.com/where/it/leads; }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    arguments: tuple[str, ...]
+    """Of Python, or of nginx."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    is_ours: bool = False
+    is_textbook: bool = False
+
+    @property
+    def has_links(self) -> bool:
+        return self.is_ours or self.is_textbook
+
+
+SERVERS = {
+    "ours": Server(("-m", "service", "run"), is_ours=True),
+    "ours, 1 of 100 logged": Server(("-m", "service", "run"), {"ACCESS_LOG_SAMPLE": "0.01"}, is_ours=True),
+    "textbook": Server((*STOCK, "proof.textbook.app:app"), is_textbook=True),
+    "textbook, logging": Server((*STOCK, "--access-logfile=-", "proof.textbook.app:app"), is_textbook=True),
+    "ceiling": Server(("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "proof.bench.ceiling:app")),
+    "stock ceiling": Server((*STOCK, "proof.bench.ceiling:app")),
+    "nginx": Server(()),
+}
+"""All with their defaults: ours logs every request, and Gunicorn none unless it is told to."""
+
+
+def command(name: str, python: str, *, home: Path, port: int) -> list[str]:
+    if name != "nginx":
+        return [python, *SERVERS[name].arguments]
+    assert NGINX
+    (home / "nginx.conf").write_text(NGINX_CONF.format(home=home, port=port))
+    return [NGINX, "-p", str(home), "-c", str(home / "nginx.conf")]
