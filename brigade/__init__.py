@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brigade.errors import CacheUnavailable, DatabaseUnavailable, Problem, Unavailable
     from brigade.settings import ConfigurationError, Settings, load_settings
     from brigade.stores.database import acquire, read
+    from brigade.stores.needs import needs
     from brigade.telemetry.metrics import counter, gauge, histogram
     from brigade.web.problems import documented
 
@@ -41,6 +42,7 @@ _MODULES = {
         "resources_of",
     ),
     "brigade.errors": ("CacheUnavailable", "DatabaseUnavailable", "Problem", "Unavailable"),
+    "brigade.stores.needs": ("needs",),
     "brigade.settings": ("ConfigurationError", "Settings", "load_settings"),
     "brigade.stores.database": ("acquire", "read"),
     "brigade.telemetry.metrics": ("counter", "gauge", "histogram"),
@@ -67,6 +69,7 @@ __all__ = [
     "histogram",
     "limit_address",
     "load_settings",
+    "needs",
     "on_cpu_lane",
     "on_ops_side",
     "read",

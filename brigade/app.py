@@ -14,6 +14,7 @@ from brigade import __version__, lab, ops
 from brigade.resources import open_resources
 from brigade.settings import ConfigurationError, Settings
 from brigade.sizing import make_plan, read_limits
+from brigade.stores.needs import NEEDS_ALL, Needs
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.metrics import WorkerStats
 from brigade.web import docs_page, problems
@@ -26,7 +27,7 @@ from brigade.web.shortcuts import Shortcuts
 
 
 class Feature(Protocol):
-    """What a feature's module must have."""
+    """What a feature's module must have. With `needed = needs("postgres")` it says which stores it cannot do without."""
 
     @property
     def router(self) -> APIRouter: ...
@@ -69,6 +70,7 @@ class Brigade(FastAPI):
         self.settings = settings
         self.stats = WorkerStats()
         self.telemetry = True
+        self.state.needs = Needs.of_all(getattr(feature, "needed", NEEDS_ALL) for feature in features)
         problems.install(self)
         self._include([router_of(feature) for feature in features])
 

@@ -21,7 +21,7 @@ CHECK_EVERY_S = 5.0
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     resources = resources_of(app)
-    readiness = Readiness(resources)
+    readiness = Readiness(resources, needs=app.state.needs)
     async with Registry(resources) as registry:
         with Publisher(resources):
             checks = supervised("readiness", readiness.report, every_s=CHECK_EVERY_S)

@@ -2,65 +2,93 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
+import structlog
 from pydantic import BaseModel
 
-from brigade.errors import CacheUnavailable, DatabaseUnavailable
+from brigade.errors import Unavailable
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
 from brigade.stores.database import read
+from brigade.stores.needs import NEEDS_ALL, Needs, Store
+from brigade.telemetry.log_throttle import LogThrottle
 
 FRESH_S = 1.0
 CHECK_TIMEOUT_S = 1.0
 
 Check = Literal["ok", "unavailable"]
+Status = Literal["ready", "degraded", "unavailable", "draining"]
+
+log = structlog.get_logger("service.readiness")
 
 
 class ReadinessReport(BaseModel):
-    status: Literal["ready", "degraded", "unavailable", "draining"]
+    status: Status
     postgres: Check
     redis: Check
 
 
 class Readiness:
-    """Ready while one of the two backends answers: cached links resolve without Postgres, and all links without Redis.
+    """Ready while the stores that the features need answer; degraded while one is away that they can do without.
 
-    Were a lost backend to fail readiness, a proxy would take every replica out at once, and with them what still works.
+    If a lost store failed readiness although the features can do without it, a proxy would take every replica out at
+    once, and with them what still works.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, *, needs: Needs = NEEDS_ALL) -> None:
         self.resources = resources
+        self.needs = needs
         self._checked_at = -FRESH_S
-        self._report: tuple[Check, Check] = ("unavailable", "unavailable")
+        self._answering: set[Store] = set()
         self._check: asyncio.Task[None] | None = None
+        self._throttle = LogThrottle()
 
     async def report(self) -> ReadinessReport:
         if time.monotonic() - self._checked_at >= FRESH_S:
             if self._check is None or self._check.done():
                 self._check = asyncio.create_task(self._ask())
             await asyncio.shield(self._check)
-        postgres, redis = self._report
-        up = (postgres, redis).count("ok")
-        status = "draining" if lifecycle.draining else ("unavailable", "degraded", "ready")[up]
-        return ReadinessReport.model_validate({"status": status, "postgres": postgres, "redis": redis})
+        checks: dict[Store, Check] = {
+            "postgres": "ok" if "postgres" in self._answering else "unavailable",
+            "redis": "ok" if "redis" in self._answering else "unavailable",
+        }
+        return ReadinessReport(status=self._status(), **checks)
+
+    def _status(self) -> Status:
+        if lifecycle.draining:
+            return "draining"
+        if not self.needs.are_met_by(self._answering):
+            return "unavailable"
+        return "ready" if len(self._answering) == 2 else "degraded"
 
     async def _ask(self) -> None:
-        postgres, redis = await asyncio.gather(self._postgres(), self._redis())
-        self._report = postgres, redis
+        asked: dict[Store, Callable[[], Awaitable[object]]] = {"postgres": self._postgres, "redis": self._redis}
+        answers = await asyncio.gather(*(self._answers(store, ask) for store, ask in asked.items()))
+        self._answering = {store for store, answers in zip(asked, answers, strict=True) if answers}
         self._checked_at = time.monotonic()
 
-    async def _postgres(self) -> Check:
-        try:
-            await read(self.resources.pg, lambda pg: pg.execute("SELECT 1"), within_s=CHECK_TIMEOUT_S)
-        except DatabaseUnavailable:
-            return "unavailable"
-        return "ok"
-
-    async def _redis(self) -> Check:
+    async def _answers(self, store: Store, ask: Callable[[], Awaitable[object]]) -> bool:
+        """Whether the store answers. Whatever else comes of asking it, the check itself must not fail."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                await self.resources.cache.run(lambda redis: redis.ping())
-        except (CacheUnavailable, TimeoutError):
-            return "unavailable"
-        return "ok"
+                await ask()
+        except (Unavailable, TimeoutError):
+            return False
+        except Exception:
+            if (left_out := self._throttle.admit(store)) is not None:
+                log.exception("the readiness check met an error it does not know", store=store, left_out=left_out)
+            return False
+        return True
+
+    async def _postgres(self) -> object:
+        return await read(
+            self.resources.pg,
+            lambda connection: connection.execute("SELECT 1"),
+            within_s=CHECK_TIMEOUT_S,
+            leaves_session_clean=True,
+        )
+
+    async def _redis(self) -> object:
+        return await self.resources.cache.run(lambda redis: redis.ping())
