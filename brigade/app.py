@@ -104,7 +104,7 @@ class Brigade(FastAPI):
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
         paths = HotPaths(guards, self.hot_routes)
         observe = Observe(paths, stats=self.stats, worker=worker, sample=settings.access_log_sample)
-        self.shortcuts = Shortcuts(paths, observe, trusted_proxies=settings.trusted_proxies)
+        self.shortcuts = Shortcuts(paths, observe, trusted_proxies=settings.proxies_as_seen)
         return observe
 
 

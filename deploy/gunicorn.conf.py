@@ -20,9 +20,12 @@ for name in [
 ]:
     del sys.modules[name]
 
-from brigade.settings import ConfigurationError, load_settings  # noqa: E402
+from brigade.settings import ConfigurationError, dotenv, load_settings  # noqa: E402
 from brigade.sizing import make_plan, read_limits  # noqa: E402
 
+if os.environ.get("GUNICORN_CMD_ARGS"):
+    sys.exit("GUNICORN_CMD_ARGS would overrule the plan: leave it out, and set WEB_CONCURRENCY and the like instead.")
+from_dotenv = dotenv.read()
 try:
     settings = load_settings()
     plan = make_plan(settings, read_limits())
@@ -33,6 +36,7 @@ except ConfigurationError as error:
 metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics_dir))
 
+from brigade.server import listening  # noqa: E402
 from brigade.server.master import Master  # noqa: E402
 
 # Loaded before the fork, so that workers share them: 36 MB of memory each instead of 45, and a quicker start. Packages
@@ -51,8 +55,7 @@ gc.freeze()
 
 wsgi_app = f"{os.environ.get('BRIGADE_APP', 'service.main:create_app')}()"
 worker_class = "brigade.server.worker.Worker"
-host = f"[{settings.host}]" if ":" in settings.host else settings.host
-bind = [f"{host}:{port}" for port in (settings.port, settings.ops_port) if port]
+bind = listening.addresses(settings)
 reuse_port = settings.reuse_port
 workers = plan.workers
 timeout = math.ceil(settings.worker_timeout_s)
@@ -60,7 +63,7 @@ graceful_timeout = math.ceil(plan.graceful_timeout_s)
 keepalive = math.ceil(plan.keepalive_s)
 max_requests = settings.max_requests
 max_requests_jitter = settings.max_requests_jitter
-forwarded_allow_ips = settings.trusted_proxies
+forwarded_allow_ips = settings.proxies_as_seen
 loglevel = settings.log_level
 logger_class = "brigade.telemetry.logs.GunicornLogger"
 
@@ -77,6 +80,10 @@ def on_starting(server: Any) -> None:
 
 def on_reload(server: Any) -> None:
     server.settings = settings
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - Gunicorn calls it with both
+    dotenv.keep(from_dotenv)
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - Gunicorn calls it with both

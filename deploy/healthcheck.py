@@ -7,11 +7,29 @@ import os
 import socket
 import sys
 
-# `localhost` is loopback of both families; a service that listens on one address alone is asked there.
-host = os.environ.get("HOST") or "localhost"
-place = ("localhost" if host in {"::", "0.0.0.0"} else host, int(os.environ.get("PORT") or 8000))
-request = f"GET {sys.argv[1]} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-with socket.create_connection(place, timeout=2.5) as connection:
-    connection.sendall(request.encode())
-    status_line = connection.recv(64).split(b"\r\n")[0]
-sys.exit(0 if b" 200 " in status_line + b" " else status_line.decode(errors="replace") or "no answer")
+ANY = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "::1"]}
+
+
+def ask(host: str, port: int, path: str) -> bytes:
+    """The status line."""
+    with socket.create_connection((host, port), timeout=2.5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return connection.recv(64).split(b"\r\n")[0]
+
+
+def main(path: str) -> str | None:
+    """What is wrong."""
+    configured = os.environ.get("HOST") or "127.0.0.1"
+    port = int(os.environ.get("PORT") or 8000)
+    problem = ""
+    for host in ANY.get(configured, [configured]):
+        try:
+            status_line = ask(host, port, path)
+        except OSError as error:
+            problem = problem or f"{host}: {error}"
+        else:
+            return None if b" 200 " in status_line + b" " else status_line.decode(errors="replace") or "no answer"
+    return problem
+
+
+sys.exit(main(sys.argv[1]))

@@ -13,6 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brigade.cli.inherited import settle_process
+
 if TYPE_CHECKING:
     from brigade.settings import Settings
 
@@ -57,6 +59,7 @@ class _UnreadPipe(io.FileIO):
 
 def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status. `app`, `settings` and `features` are those of `Project`."""
+    settle_process()
     parser = argparse.ArgumentParser(prog="python -m service", description="Run and look after the service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, does in COMMANDS.items():

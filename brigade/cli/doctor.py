@@ -15,10 +15,11 @@ from alembic.script import Script
 from asyncpg.connect_utils import SessionAttribute
 
 from brigade.cli import CommandError, Project
-from brigade.cli.run import check_pooler, check_port, check_state_dir
+from brigade.cli.run import check_pooler, check_state_dir
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from brigade.cli.sizing import make_plan
+from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.settings.store_urls import read_postgres_url
 from brigade.sizing import GENERATIONS, Plan, session_options
@@ -188,5 +189,5 @@ def _port(settings: Settings) -> Finding:
         if connection.getresponse().status == http.HTTPStatus.OK:
             return Finding("port", f"{place} is served, and answers /livez")
     connection.close()
-    check_port(settings)
+    listening.check(settings)
     return Finding("port", f"{place} is free")

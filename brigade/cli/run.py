@@ -4,18 +4,18 @@ Whatever would make workers fail one after the other is refused here, once, in o
 """
 
 import asyncio
-import errno
 import os
-import socket
 import sys
 from pathlib import Path
 
 import structlog
 
 from brigade.cli import CommandError, Project
+from brigade.cli.inherited import settle_environment
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import PostgresFacts, ask_postgres, session, with_redis
 from brigade.cli.sizing import make_plan
+from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import GENERATIONS, as_table, session_options
 from brigade.stores.copies import sign
@@ -29,47 +29,19 @@ def main(project: Project) -> int:
     logs.configure(settings)
     if not GUNICORN_CONF.is_file():
         raise CommandError(f"{GUNICORN_CONF} is missing: it belongs beside the service folder.")
-    check_port(settings)
+    listening.check(settings)
     check_state_dir(settings)
     plan = make_plan(settings, asyncio.run(_check_servers(project, settings)))
     if settings.log_format == "json":
         structlog.get_logger("brigade.cli").info("plan", plan=plan.as_json())
     else:
         print(as_table(plan), flush=True)
+    settle_environment(workers=settings.web_concurrency, activated=bool(listening.handed_over()))
     # Workers size themselves again; this is what they cannot know without asking the server.
     os.environ["BRIGADE_APP"] = project.app
     os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF)]
     os.execv(sys.executable, gunicorn)  # noqa: S606 - no shell is meant
-
-
-def check_port(settings: Settings) -> None:
-    """Bind it and let go, as Gunicorn would only try again and again.
-
-    Raises:
-        CommandError: another process has it, or it is not ours to have.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise CommandError(_why_not(error, settings)) from None
-
-
-def _why_not(error: OSError, settings: Settings) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return (
-                f"Port {settings.port} on {settings.host} is in use: stop what listens there, or set PORT to another."
-            )
-        case errno.EACCES:
-            return f"PORT {settings.port} needs a privilege that this process lacks: set PORT to 1024 or more."
-        case _:
-            return f"HOST {settings.host!r} is not an address of this machine: {error.strerror}."
 
 
 def check_state_dir(settings: Settings) -> None:

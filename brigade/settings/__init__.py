@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from brigade.settings import dotenv
 from brigade.settings.callers import ApiKey, Rate
 from brigade.settings.store_urls import read_postgres_url, read_redis_url, with_password
 
@@ -160,6 +161,16 @@ class Settings(BaseSettings):
         """Every address of a machine without IPv6 is every IPv4 address."""
         return "0.0.0.0" if value == "::" and not socket.has_dualstack_ipv6() else value
 
+    @property
+    def proxies_as_seen(self) -> str:
+        """TRUSTED_PROXIES, and each IPv4 network also as a listener of both IP versions sees it (RFC 4291, 2.5.5.2)."""
+        if self.trusted_proxies == "*":
+            return "*"
+        parts = [part.strip() for part in self.trusted_proxies.split(",") if part.strip()]
+        ipv4 = [network for network in map(ipaddress.ip_network, parts) if network.version == 4]
+        mapped = [f"::ffff:{network.network_address}/{96 + network.prefixlen}" for network in ipv4]
+        return ",".join(parts + mapped)
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
@@ -265,7 +276,7 @@ def load_settings(kind: type[Settings] = Settings) -> Settings:
         ConfigurationError: a variable cannot be used; the message names it.
     """
     try:
-        return kind(**_from_files(kind))
+        return kind(_env_file=dotenv.path, **_from_files(kind))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")

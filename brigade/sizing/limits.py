@@ -101,7 +101,7 @@ def _cpu_quota(folder: Path) -> Iterator[tuple[float, str]]:
 
 
 def _memory_limit(folder: Path) -> Iterator[tuple[int, str]]:
-    for name in ("memory.max", "memory.limit_in_bytes"):
+    for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
         found = re.fullmatch(r"\d{1,20}", _read(folder / name).strip())
         if found and 0 < int(found[0]) < UNLIMITED_BYTES:
             yield int(found[0]), name

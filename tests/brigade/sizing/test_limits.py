@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from brigade.sizing.limits import Limits, read_limits
 
+MIB = 1024**2
 GIB = 1024**3
 SIXTEEN_GIB = "MemTotal:       16777216 kB\nMemFree:         1000000 kB\n"
 V2_MOUNT = "29 22 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -52,6 +53,19 @@ def v2(cgroup: str, files: dict[str, str]) -> dict[str, str]:
 def test_cpus_are_the_lesser_of_quota_and_affinity(tree: Tree, cpu_max: str, cpus: float) -> None:
     root = tree(v2("/", {"cpu.max": cpu_max}))
     assert read_limits(root, affinity=8).cpus == cpus
+
+
+@pytest.mark.parametrize(
+    ("most", "high", "source"),
+    [("max", 200, "memory.high"), (300, 200, "memory.high"), (200, 300, "memory.max"), (200, "max", "memory.max")],
+)
+def test_memory_above_which_the_kernel_throttles_is_a_limit(
+    most: int | str, high: int | str, source: str, tree: Tree
+) -> None:
+    files = {"memory.max": most, "memory.high": high}
+    root = tree(v2("/", {name: f"{value if value == 'max' else int(value) * MIB}\n" for name, value in files.items()}))
+    limits = read_limits(root, affinity=8)
+    assert (limits.memory_bytes, limits.memory_source) == (200 * MIB, f"cgroup /sys/fs/cgroup/{source}")
 
 
 def test_container_with_a_namespace_of_its_own_reads_the_root_of_its_mount(tree: Tree) -> None:

@@ -1,0 +1,40 @@
+"""What a process inherits from the one that starts it, and what must make no difference to the service."""
+
+import os
+import sys
+from signal import SIG_SETMASK, pthread_sigmask
+
+STANDARD = ("stdin", "stdout", "stderr")
+"""By their descriptors: 0, 1 and 2."""
+UMASK = 0o022
+NOT_OURS = ("GUNICORN_PID", "GUNICORN_FD", "GUNICORN_CMD_ARGS")
+"""The first two tell a master that SIGUSR2 starts what it takes over."""
+OF_SYSTEMD = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+
+def settle_process() -> None:
+    """Open what is closed of standard input, output and error, or the first socket would become one of them. Hear the
+    signals that the parent has blocked. Make files that this user can read again.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(STANDARD):
+        os.set_inheritable(descriptor, True)
+        setattr(sys, STANDARD[descriptor], open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+    os.close(descriptor)
+    pthread_sigmask(SIG_SETMASK, ())
+    os.umask(UMASK)
+
+
+def settle_environment(*, workers: int | None, activated: bool) -> None:
+    """Leave Gunicorn nothing to read by itself that says something else than the settings do.
+
+    `workers`: what WEB_CONCURRENCY was read as. `activated`: systemd has handed over sockets.
+    """
+    if os.environ.get("GUNICORN_CMD_ARGS"):
+        print("service: GUNICORN_CMD_ARGS is left out, as it would overrule the plan.", file=sys.stderr)
+    of_others = () if activated else OF_SYSTEMD
+    for variable in (*NOT_OURS, *of_others):
+        os.environ.pop(variable, None)
+    if os.environ.pop("WEB_CONCURRENCY", ""):
+        os.environ["WEB_CONCURRENCY"] = str(workers)
+    if os.environ.get("TRUSTED_PROXIES") or not os.environ.get("FORWARDED_ALLOW_IPS"):
+        os.environ.pop("FORWARDED_ALLOW_IPS", None)
