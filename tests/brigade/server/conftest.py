@@ -35,6 +35,7 @@ class Gunicorn:
         *options: str,
         root: Path = ROOT,
         preexec_fn: Callable[[], None] | None = None,
+        app: str = "app:app",
         **env: str,
     ) -> None:
         self.port = free_port()
@@ -52,7 +53,7 @@ class Gunicorn:
                     "-c",
                     str(root / "deploy" / "gunicorn.conf.py"),
                     *options,
-                    "tests.brigade.server.app:app",
+                    f"tests.brigade.server.{app}",
                 ],
                 env=variables,
                 cwd=folder,
