@@ -123,10 +123,8 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
     plan = make_plan(app.settings, read_limits())
     app.telemetry = app._native_telemetry.enabled()
-    if app.telemetry:
-        tracing.start()
     with logs.written_by_thread():
-        async with open_resources(app.settings, plan, app.stats) as resources:
+        async with tracing.exported(on=app.telemetry), open_resources(app.settings, plan, app.stats) as resources:
             app.state.resources = resources
             rate = app.settings.rate_limit
             app.state.allowance = Allowance(resources.cache, rate) if rate else None

@@ -3,8 +3,12 @@
 FastAPI sets OpenTelemetry up, from the `OTEL_*` variables, and makes the spans of requests; this adds what it cannot see.
 """
 
+import asyncio
+import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
@@ -25,11 +29,44 @@ T = TypeVar("T")
 _EPOCH_NS = time.time_ns() - time.perf_counter_ns()
 _tracer: trace.Tracer | None = None
 
+FLUSH_S = 3.0
+"""Seconds that a stop or a reload waits for a collector that does not answer."""
+
+log = logging.getLogger(__name__)
+
 
 def start() -> None:
     """From now on there are spans. Until then all of this costs next to nothing."""
     global _tracer  # noqa: PLW0603 - as are OpenTelemetry's providers
     _tracer = trace.get_tracer("service")
+
+
+@asynccontextmanager
+async def exported(*, on: bool) -> AsyncIterator[None]:
+    """Make spans until the end, and then send what is left of them, for FLUSH_S at most."""
+    if on:
+        start()
+    try:
+        yield
+    finally:
+        if on:
+            await _flush()
+
+
+async def _flush() -> None:
+    """OpenTelemetry's own flush has no bound: 2,048 spans take 40 s where the collector does not answer. `shutdown` sends the
+    same spans, and makes every later flush return at once. Its thread is a daemon, so that no exit waits for it.
+    """
+    shutdown = getattr(trace.get_tracer_provider(), "shutdown", None)
+    if shutdown is None:
+        return
+    thread = threading.Thread(target=shutdown, name="flush-spans", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + FLUSH_S
+    while thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - it is a thread
+        await asyncio.sleep(0.02)
+    if thread.is_alive():
+        log.warning("The collector took no more spans within %g s: the last ones are lost.", FLUSH_S)
 
 
 def note(

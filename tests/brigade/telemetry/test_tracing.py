@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -151,3 +154,32 @@ def test_without_an_endpoint_or_switched_off_there_are_no_traces(
     service.stop()
     assert receiver.spans == []
     assert "trace_id" not in service.log()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A collector that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_collector_that_does_not_answer_holds_neither_a_stop_nor_a_reload(
+    silent: str, start_service: StartService
+) -> None:
+    service = start_service(workers=1, OTEL_EXPORTER_OTLP_ENDPOINT=silent, GRACEFUL_TIMEOUT_S=60)
+    (old,) = service.worker_pids()
+
+    def make_spans() -> None:
+        with httpx.Client(base_url=service.url) as client:
+            for _ in range(1200):
+                client.get("/nowhere")
+
+    make_spans()
+    os.kill(service.pid, signal.SIGHUP)
+    eventually(lambda: old not in service.worker_pids(), within_s=12)
+    service.wait_ready()
+    make_spans()
+    os.kill(service.pid, signal.SIGTERM)
+    assert service.wait(timeout_s=12) == 0
+    assert "Traceback" not in service.log()
+    assert "the last ones are lost" in service.log()
