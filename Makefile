@@ -5,7 +5,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate
 .DEFAULT_GOAL := help
 # What the shell brings along for another Python, or another environment, than .venv.
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONUSERBASE \
-	PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON
+	PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON \
+	PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
 .PHONY: help run locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy clean environment development
 
 help: ## Show this

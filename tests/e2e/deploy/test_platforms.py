@@ -126,3 +126,17 @@ def test_units_are_sound(tmp_path: Path) -> None:
     verify = ["systemd-analyze", "verify", *map(str, tmp_path.glob("brigade.*"))]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_checkout_for_another_system_has_the_line_ends_that_containers_read(tmp_path: Path) -> None:
+    convert = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "clone", "--quiet", "--no-hardlinks"]
+    subprocess.run([*convert, f"file://{ROOT}", tmp_path / "clone"], check=True, timeout=60)
+    read = [
+        "Makefile",
+        "Dockerfile",
+        "docker-compose.yml",
+        "deploy/start_proxy.sh",
+        "deploy/pgbouncer/start.sh",
+        ".ci/run",
+    ]
+    assert [name for name in read if b"\r" in (tmp_path / "clone" / name).read_bytes()] == []
