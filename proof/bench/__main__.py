@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console
 
 from local.process import LocalError
-from proof.bench import connections, cpu, figures, life, routes
+from proof.bench import connections, cpu, figures, life, routes, switches
 from proof.bench.deployment import Backends, backends
 from proof.bench.report import Report, print_report, write
 from proof.bench.routes import Progress, Samples
 
-PARTS = (*routes.ROUTES, "cpu", "connections", "many", "life")
+PARTS = (*routes.ROUTES, "switches", "cpu", "connections", "many", "life")
 
 
 def main() -> int:
@@ -38,6 +38,13 @@ def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) ->
     if chosen := [route for route in routes.ROUTES if route in parts]:
         samples = routes.compare(backends, rounds=rounds, seconds=seconds, routes=chosen, progress=progress)
         found += figures.of_routes(samples)
+    if "switches" in parts:
+        costs = switches.compare(backends, rounds=rounds, seconds=seconds, progress=progress)
+        found += figures.of_switches(costs)
+        raw["switches"] = {
+            route: {name: [asdict(sample) for sample in each.samples] for name, each in by_name.items()}
+            for route, by_name in costs.items()
+        }
     if "cpu" in parts:
         beside = cpu.beside_redirects(backends, rounds=rounds, seconds=2 * seconds, progress=progress)
         rates = cpu.over_workers(backends, rounds=rounds, seconds=seconds, progress=progress)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from proof.bench import switches
 from proof.bench.client import Result
 from proof.bench.connections import Spread, evenness
 from proof.bench.generator import WRK
@@ -41,6 +42,23 @@ class Figure:
         if self.goal is None:
             return None
         return self.value >= self.goal if self.side == "at least" else self.value <= self.goal
+
+
+MOST_OF_A_SWITCH = 1.34
+"""Nothing costs more than a third, but to trace everything."""
+
+
+def of_switches(costs: switches.Costs) -> Iterator[Figure]:
+    for route, series in costs.items():
+        defaults = series[switches.DEFAULTS].of("cpu_us")
+        for name, each in series.items():
+            if name != switches.DEFAULTS:
+                ratios = [cost / default for cost, default in zip(each.of("cpu_us"), defaults, strict=True)]
+                goal = None if name == "tracing 100 %" else MOST_OF_A_SWITCH
+                detail = f"{each.median('cpu_us'):.0f} and {median(defaults):.0f} µs, {_range(ratios)}"
+                yield Figure(
+                    f"{route}, {name} / defaults, CPU a request", median(ratios), "x", goal, "at most", detail=detail
+                )
 
 
 def of_routes(samples: Samples) -> Iterator[Figure]:

@@ -1,0 +1,109 @@
+"""What each switch costs on the redirect and the read: the same service with one thing turned on or off, in one run."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from proof.bench.deployment import Backends, Deployment, deployment
+from proof.bench.routes import CONNECTIONS, ROUTES, Progress
+from proof.bench.sample import Series, measure
+
+TRACING = {"OTEL_SERVICE_NAME": "bench", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+DEFAULTS = "the defaults"
+
+
+@dataclass(frozen=True)
+class Switch:
+    variables: Mapping[str, str] = field(default_factory=dict)
+    traced: bool = False
+    watched: bool = False
+
+
+SWITCHES = {
+    DEFAULTS: Switch(),
+    "no access log": Switch({"ACCESS_LOG_SAMPLE": "0"}),
+    "lines for people": Switch({"LOG_FORMAT": "console"}),
+    "tracing 1 %": Switch({**TRACING, "OTEL_TRACES_SAMPLER_ARG": "0.01"}, traced=True),
+    "tracing 100 %": Switch({**TRACING, "OTEL_TRACES_SAMPLER_ARG": "1"}, traced=True),
+    "the lab, watched": Switch({"LAB_ENABLED": "true"}, watched=True),
+    "EXPOSE_WORKER": Switch({"EXPOSE_WORKER": "true"}),
+    "RATE_LIMIT": Switch({"RATE_LIMIT": "100000/second"}),
+}
+"""One at a time."""
+
+Costs = dict[str, dict[str, Series]]
+"""By route and switch."""
+
+
+def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress) -> Costs:
+    costs: Costs = {route: {name: Series() for name in SWITCHES} for route in ("redirect", "read")}
+    with ExitStack() as stack:
+        collector = stack.enter_context(_collector())
+        servers = {name: stack.enter_context(_started(SWITCHES[name], backends, collector)) for name in SWITCHES}
+        for number in range(rounds + 1):
+            for name in SWITCHES if number % 2 else reversed(SWITCHES):
+                for route, found in costs.items():
+                    progress(f"{route}, {name}")
+                    paths = [str(ROUTES[route]).format(code) for code in servers[name].codes]
+                    with _watching(servers[name], SWITCHES[name]):
+                        sample = measure(
+                            servers[name], backends, paths, connections=CONNECTIONS, seconds=seconds if number else 1
+                        )
+                    if number:  # the first round fills caches and pools
+                        found[name].samples.append(sample)
+    return costs
+
+
+@contextmanager
+def _started(switch: Switch, backends: Backends, collector: str) -> Iterator[Deployment]:
+    variables = dict(switch.variables) | ({"OTEL_EXPORTER_OTLP_ENDPOINT": collector} if switch.traced else {})
+    with deployment("ours", backends, workers=1, **variables) as server:
+        yield server
+
+
+@contextmanager
+def _watching(server: Deployment, switch: Switch) -> Iterator[None]:
+    """Hold the stream of the live page open, as a browser does."""
+    if not switch.watched:
+        yield
+        return
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=20)
+    connection.request("GET", "/lab/events")
+    answer = connection.getresponse()
+    answer.readline()
+    reader = threading.Thread(target=_drain, args=(answer,), daemon=True)
+    reader.start()
+    yield
+    assert connection.sock
+    connection.sock.shutdown(2)
+    reader.join()
+    connection.close()
+
+
+def _drain(answer: HTTPResponse) -> None:
+    while answer.readline():
+        pass
+
+
+class _Discard(BaseHTTPRequestHandler):
+    """Takes spans and keeps none."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def _collector() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Discard) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
