@@ -164,7 +164,7 @@ def test_reload_says_why_not_and_then_that_it_has(clone: Clone) -> None:
     """A release with a broken feature, then one that is whole, while a client keeps asking."""
     run = clone.supervise()
     run.wait_ready()
-    routes = clone.folder / "service" / "ops" / "routes.py"
+    routes = clone.folder / "service" / "features" / "links" / "routes.py"
     whole = routes.read_text()
     routes.write_text(f"{whole}\nraise RuntimeError('half a release')\n")
     refused = clone.start(sys.executable, "-m", "local", "reload")
