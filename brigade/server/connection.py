@@ -63,7 +63,7 @@ class Connection(HttpToolsProtocol):
     def forget_request(self) -> None:
         """Release what has come of a request whose head is incomplete."""
         self.sizes.release()
-        self.headers, self.url, self.scope, self.parser = DISCARDED, b"", None, None  # type: ignore[assignment]
+        self.headers, self.url, self.parser = DISCARDED, b"", None  # type: ignore[assignment]
 
     @abstractmethod
     def last_unanswered(self) -> Cycle | None:

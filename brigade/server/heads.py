@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import unquote
 
 from brigade.headers import Header
 from brigade.server.refusals import Refused
@@ -46,20 +44,18 @@ def check_header_count(headers: Sequence[Header]) -> None:
         raise Refused(431, f"A request may have {MAX_HEADERS} headers at most.")
 
 
-def read_target(scope: Any, method: str, target: bytes) -> None:
-    """Put path and query of the request target into the scope, and the authority of an absolute one in place of Host.
+def split_target(method: str, target: bytes, headers: list[Header]) -> tuple[bytes, bytes]:
+    """The path and the query of a request target. The authority of an absolute one takes the place of Host.
 
     Raises:
         Refused: it has none of the four forms of RFC 9112, 3.2, that are for this method.
     """
     if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
-        target = _read_absolute(scope["headers"], target)
+        target = _read_absolute(headers, target)
     if b"#" in target:
         raise Refused(400, "The target of a request has no fragment.")
-    raw_path, _, scope["query_string"] = target.partition(b"?")
-    path, root = raw_path.decode("ascii"), scope["root_path"]
-    scope["path"] = root + (unquote(path) if "%" in path else path)
-    scope["raw_path"] = root.encode() + raw_path
+    path, _, query = target.partition(b"?")
+    return path, query
 
 
 def _read_absolute(headers: list[Header], target: bytes) -> bytes:

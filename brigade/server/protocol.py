@@ -30,8 +30,6 @@ class Protocol(RequestReader):
         # Per connection
         self.waiting: deque[Cycle] = deque()
         """Requests behind the one that is being answered."""
-        # Per request
-        self.answering: Cycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -68,7 +66,7 @@ class Protocol(RequestReader):
         if len(self.waiting) >= MAX_PIPELINED:
             raise Refused(400, f"At most {MAX_PIPELINED} requests may wait for an answer.")
         if self.answering is None:
-            self._take_turn(cycle)
+            self.answering = cycle  # it begins when more of it has come
         else:
             self.flow.pause_reading()
             self.waiting.append(cycle)

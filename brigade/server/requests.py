@@ -3,19 +3,23 @@
 import asyncio
 from abc import abstractmethod
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from brigade.headers import declared_bytes
+from brigade.headers import Header, declared_bytes
 from brigade.server.connection import Connection, Reading
 from brigade.server.cycle import Cycle, Http10Cycle, Stage, as_lines
-from brigade.server.heads import check_head, read_target
+from brigade.server.heads import check_head, split_target
 from brigade.server.lifecycle import lifecycle
 from brigade.server.memory import COLLECTED_BYTES
 from brigade.server.refusals import Refused
 from brigade.server.sizes import DISCARDED, SLICE_BYTES
+
+NEXT, HEAD, BODY, NOTHING = Reading
+"""To look a member up in its enum takes longer than to compare it."""
 
 
 def new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
@@ -36,6 +40,8 @@ def _reason(error: httptools.HttpParserCallbackError) -> Refused:
 class RequestReader(Connection):
     extensions: dict[str, Any]
     """The ASGI extensions that each scope of this connection has."""
+    answering: Cycle | None = None
+    """The request whose turn it is to be answered."""
     receiving: Cycle | None = None
     """The request whose body is being read."""
 
@@ -59,15 +65,18 @@ class RequestReader(Connection):
                 self._receive(data[start : start + SLICE_BYTES])
 
     def _receive(self, data: bytes) -> None:
-        if self.reading is Reading.NOTHING:
+        if self.reading is NOTHING:
             return
         self.sizes.begin_slice(len(data))
         try:
-            self._parse(data)
-            if self.reading is Reading.BODY:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._decline_upgrade(data[upgrade.args[0] :])
+            if self.reading is BODY:
                 self.sizes.add_to_body()
                 self.begin_early()
-            elif self.reading is Reading.HEAD:
+            elif self.reading is HEAD:
                 self.sizes.add_to_head(self.headers)
         except httptools.HttpParserCallbackError as error:
             self.refuse(_reason(error))
@@ -76,45 +85,84 @@ class RequestReader(Connection):
         except Refused as refused:
             self.refuse(refused)
         else:
-            if self._deadline is None and (self.reading is not Reading.NEXT or self.last_unanswered() is None):
+            if self._deadline is None and (self.reading is not NEXT or self.answering is None):
                 self._start_deadline()
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                self.parser.feed_data(data)
-                break
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                self._ignore_upgrade()
-
-    def _ignore_upgrade(self) -> None:
+    def _decline_upgrade(self, rest: bytes) -> None:
         """Parse the head again without its Upgrade field, because a server goes on in HTTP/1.1 if it does not speak the
         protocol that the client offers (RFC 9110, 7.8). The parser takes a request that offers one to have no body,
         and would read the body as the next request. To speak a protocol, hand the connection over here instead.
         """
-        version, method = self.parser.get_http_version().encode(), self.parser.get_method()
-        fields = [field for field in self.headers if field[0] != b"upgrade"]
-        self.parser = new_parser(self)
-        self.parser.feed_data(b"%s %s HTTP/%s\r\n%s" % (method, self.url, version, as_lines(fields)))
+        while True:
+            version, method = self.parser.get_http_version().encode(), self.parser.get_method()
+            fields = [field for field in self.headers if field[0] != b"upgrade"]
+            self.parser = new_parser(self)
+            self.parser.feed_data(b"%s %s HTTP/%s\r\n%s" % (method, self.url, version, as_lines(fields)))
+            try:
+                self.parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as upgrade:  # that of the next request
+                rest = rest[upgrade.args[0] :]
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.reading = Reading.HEAD
+        self.reading = HEAD
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
-        parser, version = self.parser, self.parser.get_http_version()
-        check_head(self.headers, version)
+        parser, headers = self.parser, self.headers
+        version = parser.get_http_version()
+        check_head(headers, version)
         if parser.should_upgrade():
             if parser.get_method() == b"CONNECT":
                 raise Refused(400, "This server is no proxy: it makes no tunnels.")
             return  # `feed_data` ends here, with HttpParserUpgrade
-        self.sizes.end_head(self.url, self.headers)
-        self._cancel_deadline()
-        cycle = self.receiving = self._read_cycle(version)
-        self.headers, self.scope = DISCARDED, None  # type: ignore[assignment]  # it needs neither until the next head
+        self.sizes.end_head(self.url, headers)
+        if self._deadline is not None:
+            self._cancel_deadline()
+        self.headers = DISCARDED
+        self.receiving = cycle = self._make_cycle(version, headers)
         self.accept(cycle)
-        self.reading = Reading.BODY
+        self.reading = BODY
+
+    def _make_scope(self, version: str, headers: list[Header]) -> Any:
+        method = self.parser.get_method().decode("ascii")
+        path, query = split_target(method, self.url, headers)
+        text = path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": method,
+            "root_path": self.root_path,
+            "path": self.root_path + (unquote(text) if "%" in text else text),
+            "raw_path": self.root_path.encode() + path,
+            "query_string": query,
+            "headers": headers,
+            "state": self.app_state.copy(),
+            "extensions": self.extensions,
+        }
+
+    def _make_cycle(self, version: str, headers: list[Header]) -> Cycle:
+        is_old = version == "1.0"
+        cycle = (Http10Cycle if is_old else Cycle)(
+            scope=self._make_scope(version, headers),
+            transport=self.output,  # type: ignore[arg-type]  # of a transport it uses what an output has
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue and not is_old,
+            keep_alive=self.parser.should_keep_alive() and not (is_old or lifecycle.leaving or lifecycle.surplus),
+            on_response=self.on_response_complete,
+        )
+        if lifecycle.surplus and not cycle.keep_alive:
+            lifecycle.surplus -= 1
+        return cycle
 
     def on_body(self, body: bytes) -> None:
         cycle = self.receiving
@@ -134,38 +182,15 @@ class RequestReader(Connection):
         return cycle.stage is Stage.WAITING and expected_bytes <= COLLECTED_BYTES
 
     def on_message_complete(self) -> None:
-        if self.reading is not Reading.BODY:  # the parser takes it to end with its head, because it offers an upgrade
+        if self.reading is not BODY:  # the parser takes it to end with its head, because it offers an upgrade
             return
-        self.reading = Reading.NEXT
+        self.reading = NEXT
         self.sizes.end_message()
-        self._cancel_deadline()
+        if self._deadline is not None:
+            self._cancel_deadline()
         cycle, self.receiving = self.receiving, None
         assert cycle is not None
         if not cycle.response_complete:
             cycle.more_body = cycle.waiting_for_100_continue = False
             cycle.message_event.set()
             self.begin_complete(cycle)
-
-    def _read_cycle(self, version: str) -> Cycle:
-        scope: Any = self.scope
-        scope["method"] = method = self.parser.get_method().decode("ascii")
-        scope["http_version"] = version
-        scope["extensions"] = self.extensions
-        read_target(scope, method, self.url)
-        is_old = version == "1.0"
-        cycle = (Http10Cycle if is_old else Cycle)(
-            scope=scope,
-            transport=self.output,  # type: ignore[arg-type]  # of a transport it uses what an output has
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue and not is_old,
-            keep_alive=self.parser.should_keep_alive() and not (is_old or lifecycle.leaving or lifecycle.surplus),
-            on_response=self.on_response_complete,
-        )
-        if lifecycle.surplus and not cycle.keep_alive:
-            lifecycle.surplus -= 1
-        return cycle
