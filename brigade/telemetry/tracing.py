@@ -16,6 +16,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from starlette.types import Scope
 
+from brigade.telemetry import sampling
+
 NONE: Mapping[str, str] = {}
 CARRIERS = (b"traceparent", b"tracestate", b"baggage")
 """Headers that tell of the caller's span."""
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 def start() -> None:
     """From now on there are spans. Until then all of this costs next to nothing."""
     global _tracer  # noqa: PLW0603 - as are OpenTelemetry's providers
+    sampling.install(trace.get_tracer_provider())
     _tracer = trace.get_tracer("service")
 
 
@@ -109,13 +112,22 @@ def name_request(scope: Scope, route: str) -> None:
         span.set_attribute("http.route", route)
 
 
+def not_drawn(scope: Scope) -> trace.Span | None:
+    """The empty span of a request that is not traced. None says that it is, and that FastAPI is to make its spans."""
+    span = begin_request(scope, "")
+    if span is not None and not span.is_recording():
+        return span
+    sampling.is_traced.set(span is not None)
+    return None
+
+
 def begin_request(scope: Scope, route: str) -> trace.Span | None:
     """Begin the span of a request that has no task, as FastAPI does for the others."""
     if _tracer is None:
         return None
     carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in CARRIERS}
     span = _tracer.start_span(
-        f"{scope['method']} {route}",
+        f"{scope['method']} {route}".rstrip(),
         context=propagate.extract(carrier) if carrier else otel_context.Context(),
         kind=trace.SpanKind.SERVER,
         attributes={"http.request.method": scope["method"], "http.route": route, "url.path": scope["path"]},

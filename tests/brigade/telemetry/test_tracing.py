@@ -183,3 +183,24 @@ def test_collector_that_does_not_answer_holds_neither_a_stop_nor_a_reload(
     assert service.wait(timeout_s=12) == 0
     assert "Traceback" not in service.log()
     assert "the last ones are lost" in service.log()
+
+
+@pytest.mark.drives("links")
+def test_a_sampler_is_asked_once_for_each_request(start_service: StartService, receiver: Receiver) -> None:
+    """By FastAPI once more, a tenth would be a hundredth; and what is not drawn has its id in the log all the same."""
+    sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+    service = start_service(workers=1, **variables(receiver), **sampled)  # type: ignore[arg-type]
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "drawn"}).raise_for_status()
+    with httpx.Client(base_url=service.url) as client:
+        for path in ("/links/drawn", "/r/drawn") * 100:
+            client.get(path)
+        unwanted = client.get("/links/drawn", headers={"traceparent": f"00-{TRACE}-{CALLER}-00"})
+        wanted = ask(service.url, "GET", "/links/drawn")
+    assert unwanted.is_success
+    eventually(partial(receiver.holds, wanted, {"GET /links/{code}"}))
+    for name in ("GET /links/{code}", "GET /r/{code}"):
+        assert 25 < sum(span.name == name and span.trace_id.hex() != wanted for span in receiver.spans) < 75
+    assert not receiver.of(TRACE)
+    service.stop()
+    lines = [json.loads(line) for line in service.log().splitlines()]
+    assert all("trace_id" in line for line in lines if line["event"] == "request")
