@@ -17,7 +17,6 @@ from brigade.server.lifecycle import STAYING, State, roster
 from brigade.server.rehearsal import Rehearsal
 from brigade.server.service_manager import ServiceManager
 from brigade.settings import Settings
-from brigade.telemetry.scrape import prepare
 
 
 class _OldWorkersLeave(Exception):
@@ -36,7 +35,6 @@ class Master(Arbiter):  # type: ignore[misc]
         arbiter.service_manager = ServiceManager()
         arbiter.reload_is_due = False
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent's is no concern of ours
-        prepare(keep=arbiter.has_predecessor)  # whose workers still count
 
     @property
     def has_predecessor(self) -> bool:

@@ -99,6 +99,8 @@ def _rehearse(arbiter: Any) -> None:
     app.reload()
     if app.cfg.address != address:  # the master would close its sockets, and end where it cannot have the others
         raise ConfigurationError("another HOST, PORT or OPS_PORT takes a restart.")
+    if app.cfg.worker_class_str != arbiter.cfg.worker_class_str:  # the master is made for one of them
+        raise ConfigurationError("another SERVER takes a restart.")
     _ = app.cfg.worker_class  # reading it imports it
     app.cfg.post_fork(arbiter, None)
     uvloop.run(start_and_end(app.wsgi()))

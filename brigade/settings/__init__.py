@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port to listen on."""
+    server: Literal["brigade", "stock"] = "brigade"
+    """The worker class: Brigade's own, or uvicorn's stock one for Gunicorn; docs/servers.md has what that lacks."""
     web_concurrency: PositiveInt | None = None
     """Worker processes; if not set, sized to the CPUs, the memory and the connection budget."""
     replicas: PositiveInt = 1
