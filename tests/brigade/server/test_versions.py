@@ -31,6 +31,14 @@ def test_a_body_that_came_with_its_head_is_not_asked_for(port: int) -> None:
     assert status(exchange(port, request)) == 200
 
 
+def test_a_client_that_was_not_asked_for_its_body_is_let_go(port: int) -> None:
+    """RFC 9110, 10.1.1: it may send the body after another answer, or not."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30000000\r\n\r\n"
+    answer = exchange(port, head)
+    assert status(answer) == 200
+    assert b"\r\nconnection: close\r\n" in answer
+
+
 @pytest.mark.parametrize("keep", [b"", b"Connection: keep-alive\r\n"], ids=["plain", "keep-alive"])
 def test_http_1_0_gets_streams_without_chunks(port: int, keep: bytes) -> None:
     """RFC 9112, 6.1: the client has no chunks. The end of the connection is the end of the body."""
