@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from brigade.stores.database import acquire, read
     from brigade.stores.needs import needs
     from brigade.telemetry.metrics import counter, gauge, histogram
-    from brigade.web.problems import documented
+    from brigade.web.body import Body, Text, location
+    from brigade.web.limits import route_limits
+    from brigade.web.problems import documented, may_raise
 
 __version__ = "0.1.0"
 
@@ -46,11 +48,14 @@ _MODULES = {
     "brigade.settings": ("ConfigurationError", "Settings", "load_settings"),
     "brigade.stores.database": ("acquire", "read"),
     "brigade.telemetry.metrics": ("counter", "gauge", "histogram"),
-    "brigade.web.problems": ("documented",),
+    "brigade.web.body": ("Body", "Text", "location"),
+    "brigade.web.limits": ("route_limits",),
+    "brigade.web.problems": ("documented", "may_raise"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Body",
     "Brigade",
     "Cache",
     "CacheUnavailable",
@@ -61,6 +66,7 @@ __all__ = [
     "Problem",
     "Settings",
     "SettingsDep",
+    "Text",
     "Unavailable",
     "acquire",
     "counter",
@@ -69,12 +75,15 @@ __all__ = [
     "histogram",
     "limit_address",
     "load_settings",
+    "location",
+    "may_raise",
     "needs",
     "on_cpu_lane",
     "on_ops_side",
     "read",
     "require_key",
     "resources_of",
+    "route_limits",
 ]
 
 

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Protocol
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import iter_route_contexts
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from brigade import __version__, lab, ops
@@ -19,11 +21,16 @@ from brigade.stores.needs import NEEDS_ALL, Needs
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.metrics import WorkerStats
 from brigade.web import docs_page, problems
+from brigade.web.cors import cors
 from brigade.web.guards import Guards
+from brigade.web.head import Head
 from brigade.web.hot import HotPaths
+from brigade.web.limits import Limits, LimitsByRoute
 from brigade.web.observe import Observe
+from brigade.web.openapi import document
 from brigade.web.probes import PROBE_PATHS, is_probe
 from brigade.web.rate_limit import Allowance
+from brigade.web.root_path import WithRootPath, without_prefix
 from brigade.web.shortcuts import Shortcuts
 
 
@@ -91,6 +98,8 @@ class Brigade(FastAPI):
         not traced, which doubled a read. The start has the answer for all where nothing is traced, and one draw for each
         where something is.
         """
+        if self.settings.root_path and "path" in scope:
+            scope["path"] = without_prefix(scope["path"], self.settings.root_path)
         if scope["type"] != "http" or self.middleware_stack is None:
             await super().__call__(scope, receive, send)
             return
@@ -104,18 +113,28 @@ class Brigade(FastAPI):
         with trace.use_span(span):
             await self.middleware_stack(scope, receive, send)
 
+    def _serves(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self.router.routes)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = document(self, super().openapi())
+        return self.openapi_schema
+
     def build_middleware_stack(self) -> ASGIApp:
         settings = self.settings
-        guards = Guards(
-            super().build_middleware_stack(),
-            max_body_bytes=settings.max_body_bytes,
-            request_timeout_s=settings.request_timeout_s,
-            body_timeout_s=settings.body_timeout_s,
-        )
+        app: ASGIApp = Head(super().build_middleware_stack(), has_own=self._serves)
+        if settings.root_path:
+            app = WithRootPath(app, settings.root_path)
+        default = Limits(settings.request_timeout_s, settings.max_body_bytes)
+        self.limits = LimitsByRoute(iter_route_contexts(self.routes), default)
+        app = HotPaths(Guards(app, limits=self.limits, body_timeout_s=settings.body_timeout_s), self.hot_routes)
+        outer = cors(app, settings.cors_origins) if settings.cors_origins else app
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
-        paths = HotPaths(guards, self.hot_routes)
-        observe = Observe(paths, stats=self.stats, worker=worker, sample=settings.access_log_sample)
-        self.shortcuts = Shortcuts(paths, observe, trusted_proxies=settings.proxies_as_seen)
+        observe = Observe(outer, stats=self.stats, worker=worker, sample=settings.access_log_sample)
+        self.shortcuts = Shortcuts(
+            app, observe, trusted_proxies=settings.proxies_as_seen, cors=bool(settings.cors_origins)
+        )
         return observe
 
 
@@ -143,4 +162,5 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
                 "service.shortcuts": app.shortcuts,
                 "service.probe_paths": PROBE_PATHS,
                 "service.serving": resources.loop_watch.watch,
+                "service.max_body_bytes": app.limits.max_body_bytes,
             }

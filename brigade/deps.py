@@ -15,12 +15,13 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.applications import Starlette
 
-from brigade.errors import Unauthorized
+from brigade.errors import DatabaseUnavailable, LaneFull, TooManyRequests, Unauthorized
 from brigade.lanes import CpuLane
 from brigade.resources import Resources
 from brigade.settings import Settings
 from brigade.stores.cache import Cache as _Cache
 from brigade.stores.database import Pool
+from brigade.web.problems import may_raise
 from brigade.web.rate_limit import Allowance, name_address
 
 
@@ -37,6 +38,7 @@ async def get_resources(request: Request) -> Resources:
 AllResources = Annotated[Resources, Depends(get_resources)]
 
 
+@may_raise(DatabaseUnavailable)
 async def get_pg(request: Request) -> Pool:
     return resources_of(request.app).pg
 
@@ -45,6 +47,7 @@ async def get_cache(request: Request) -> _Cache:
     return resources_of(request.app).cache
 
 
+@may_raise(LaneFull)
 async def get_lane(request: Request) -> CpuLane:
     return resources_of(request.app).lane
 
@@ -59,6 +62,7 @@ Lane = Annotated[CpuLane, Depends(get_lane)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
+@may_raise(TooManyRequests)
 async def limit_address(request: Request) -> None:
     """For a route that anybody may use and that costs something. A keyed one has its limit from `require_key`.
 
@@ -70,6 +74,7 @@ async def limit_address(request: Request) -> None:
         await allowance.take(name_address(request.client.host if request.client else ""))
 
 
+@may_raise(Unauthorized, TooManyRequests)
 async def require_key(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],

@@ -32,6 +32,10 @@ class ContentTooLarge(Problem):
     status, type, title = 413, "urn:problem:content-too-large", "The body is too large"
 
 
+class UnsupportedMediaType(Problem):
+    status, type, title = 415, "urn:problem:unsupported-media-type", "The body has another content type"
+
+
 class Unauthorized(Problem):
     status, type, title = 401, "urn:problem:unauthorized", "A key is needed"
 

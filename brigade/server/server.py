@@ -64,6 +64,9 @@ class Server(uvicorn.Server):
         self._main = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=[])
+        if most := self.lifespan.state.get("service.max_body_bytes"):
+            settings = self._settings.model_copy(update={"max_body_bytes": most})
+            self.config.http_protocol_class = functools.partial(AdmittingProtocol, settings=settings)  # type: ignore[assignment]
         _settle()
         config, alone = self.config, self._settings.reuse_port
         self._acceptor = Acceptor(self._create, slot=self._slot, alone=alone, ssl=config.ssl, backlog=config.backlog)

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     max_in_flight: PositiveInt = 1000
     """Requests that one worker works on at the same time; one more is answered 503, but for /livez and the like."""
     request_timeout_s: PositiveFloat = 15.0
-    """Seconds a request may take before it is answered 503."""
+    """Seconds a request may take before it is answered 503, not counting those in which its body comes."""
     graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds a stopping worker may take before it is killed."""
     stop_delay_s: NonNegativeFloat = 0.0
@@ -124,6 +124,10 @@ class Settings(BaseSettings):
     """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
     rate_limit: Annotated[Rate | None, NoDecode] = None
     """Requests of one key, or of one address without a key, that write, list, read or draw, as in 300/minute; not set, no limit."""
+    root_path: str = ""
+    """Prefix under which a proxy serves this service, as in /shop; addresses that the service makes have it."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call the service from a browser, with commas between, as in https://app.example; none if empty."""
     trusted_proxies: Annotated[str, Field(validation_alias=AliasChoices("trusted_proxies", "forwarded_allow_ips"))] = (
         "127.0.0.1,::1"
     )
@@ -182,6 +186,28 @@ class Settings(BaseSettings):
         if not keys:  # `$FIRST,$SECOND` of a shell that knows neither: as "not set", it would let everybody write
             raise ValueError("holds no key: leave it out altogether to let everybody write")
         return keys
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, value: str) -> str:
+        prefix = value.rstrip("/")
+        if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix):
+            raise ValueError("must be a path such as /shop")
+        return prefix
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        """An origin is a scheme, a host and perhaps a port (RFC 6454, 6.2), as browsers send it."""
+        if not isinstance(value, str):
+            return value
+        origins = tuple(entry.strip().lower() for entry in value.split(",") if entry.strip())
+        for origin in origins:
+            if origin == "*":
+                raise ValueError("must name each origin: with * the page of a stranger could use a visitor's key")
+            if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin):
+                raise ValueError(f"has {origin!r}, which is no origin: write scheme://host or scheme://host:port")
+        return origins
 
     @field_validator("rate_limit", mode="before")
     @classmethod

@@ -11,28 +11,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from brigade.errors import ContentTooLarge, RequestTimeout
 from brigade.headers import declared_bytes
 from brigade.telemetry.loop_watch.stacks import is_layer
+from brigade.web.limits import Limits, LimitsByRoute
 from brigade.web.problems import render
 
 is_layer(__file__)
 
 
 class Guards:
-    """The application has `request_timeout_s` to begin its answer, and the client `body_timeout_s` to send a body. Neither
-    is charged for the time that the other takes.
+    """The application has `timeout_s` of the route to begin its answer, and the client `body_timeout_s` to send a body.
+    Neither is charged for the time that the other takes.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, request_timeout_s: float, body_timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, limits: LimitsByRoute, body_timeout_s: float) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
-        self.request_timeout_s = request_timeout_s
+        self.limits = limits
         self.body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        if declared_bytes(scope["headers"]) > self.max_body_bytes:
-            return await render(too_large(self.max_body_bytes))(scope, receive, send)
-        request = GuardedRequest(self, receive, send)
+        limits = self.limits.of(scope)
+        if declared_bytes(scope["headers"]) > limits.max_body_bytes:
+            return await render(too_large(limits.max_body_bytes))(scope, receive, send)
+        request = GuardedRequest(limits, self.body_timeout_s, receive, send)
         try:
             async with request.deadline:
                 await self.app(scope, request.receive, request.send)
@@ -42,26 +43,27 @@ class Guards:
         except TimeoutError:
             if request.started or not request.deadline.expired():
                 raise
-            await render(self._too_late(request))(scope, receive, send)
-
-    def _too_late(self, request: "GuardedRequest") -> RequestTimeout:
-        if request.awaits_body:
-            return RequestTimeout(f"The body did not come within {self.body_timeout_s:g} s.")
-        return RequestTimeout(f"No answer within {self.request_timeout_s:g} s.")
+            await render(request.too_late())(scope, receive, send)
 
 
 class GuardedRequest:
     """A request that the application works on, and what it has taken so far."""
 
-    def __init__(self, guards: Guards, receive: Receive, send: Send) -> None:
+    def __init__(self, limits: Limits, body_timeout_s: float, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._max_body_bytes = guards.max_body_bytes
+        self._limits = limits
+        self._body_timeout_s = body_timeout_s
         self._received_bytes = 0
-        self._body_left_s = guards.body_timeout_s
+        self._body_left_s = body_timeout_s
         self._body_complete = False
-        self.deadline = asyncio.timeout(guards.request_timeout_s)
+        self.deadline = asyncio.timeout(limits.timeout_s)
         self.awaits_body = self.started = self.disconnected = False
+
+    def too_late(self) -> RequestTimeout:
+        if self.awaits_body:
+            return RequestTimeout(f"The body did not come within {self._body_timeout_s:g} s.")
+        return RequestTimeout(f"No answer within {self._limits.timeout_s:g} s.")
 
     async def receive(self) -> Message:
         until_s = self.deadline.when()
@@ -82,8 +84,8 @@ class GuardedRequest:
         self.disconnected |= message["type"] == "http.disconnect"
         self._body_complete = not message.get("more_body", False)
         self._received_bytes += len(message.get("body", b""))
-        if self._received_bytes > self._max_body_bytes:
-            raise too_large(self._max_body_bytes)
+        if self._received_bytes > self._limits.max_body_bytes:
+            raise too_large(self._limits.max_body_bytes)
         return message
 
     async def send(self, message: Message) -> None:

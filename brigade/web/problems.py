@@ -1,18 +1,21 @@
 """Renders every error as `application/problem+json` (RFC 9457), and documents it in OpenAPI."""
 
 import json
+import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, params
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from brigade.errors import InvalidRequest, Problem
+from brigade.errors import InvalidRequest, Problem, UnsupportedMediaType
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MEDIA_TYPE = "application/problem+json"
 SCHEMA = {
@@ -42,8 +45,21 @@ def problem_response(
     return Response(json.dumps(body | extra), status, headers, MEDIA_TYPE)
 
 
+def may_raise(*kinds: type[Problem]) -> Callable[[F], F]:
+    """Mark a dependency with what it raises: every route that has it then documents these in OpenAPI."""
+
+    def mark(dependency: F) -> F:
+        dependency.__dict__["problems"] = kinds
+        return dependency
+
+    return mark
+
+
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: what it may answer instead, in OpenAPI."""
+    """The `responses` of a route: what it may answer instead, for OpenAPI. Name only the route's own errors.
+
+    401, 413, 415, 422, 429 and 503 come from the engine and from the dependencies that raise them.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
         example = {"type": problem.type, "title": problem.title, "status": problem.status}
@@ -85,12 +101,15 @@ def _allowed(request: Request) -> list[str]:
     """Starlette names the methods of the first route that has the path, and a path may have several."""
     scopes = [{**request.scope, "method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
     routes = request.app.router.routes
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    allowed = [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    return ["HEAD", *allowed] if "GET" in allowed else allowed
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     _let_go(error)
+    if (wanted := _other_media_type(request)) is not None:
+        return render(UnsupportedMediaType(f"Send the body with the header Content-Type: {wanted}."))
     parts = error.errors()
     for part in parts:
         if isinstance(raised := part.get("ctx", {}).get("error"), Exception):
@@ -99,6 +118,17 @@ async def _invalid(_: Request, error: Exception) -> Response:
         {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")} for part in parts
     ]
     return render(InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors))
+
+
+def _other_media_type(request: Request) -> str | None:
+    """The content type that the route takes, where the body has come with another one or with none."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    if field is None or isinstance(field.field_info, params.Form):
+        return None
+    if not request.headers.get("content-length", "chunked").strip("0"):
+        return None  # nothing was sent: what is missing is the body
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return None if re.fullmatch(r"application/(.+\+)?json", sent) else "application/json"
 
 
 async def _unhandled(_: Request, error: Exception) -> Response:

@@ -39,10 +39,11 @@ class _Begun(NamedTuple):
 class Shortcuts:
     """Does for these requests what `Observe` does for all others."""
 
-    def __init__(self, paths: HotPaths, observe: Observe, *, trusted_proxies: str) -> None:
+    def __init__(self, paths: HotPaths, observe: Observe, *, trusted_proxies: str, cors: bool = False) -> None:
         self.paths = paths
         self.observe = observe
         self.stats = observe.stats
+        self._cors = cors
         self._address = ClientAddress(trusted_proxies)
 
     def begin(self, scope: Scope, finish: Finish) -> bool:
@@ -50,6 +51,8 @@ class Shortcuts:
         route = self.paths.find(scope)
         if route is None or route.shortcut is None or (self.stats.draws is not None and self.stats.draws()):
             return False
+        if self._cors and any(name == b"origin" for name, _ in scope["headers"]):
+            return False  # the layer that answers pages of other origins is on the way of a task
         span = tracing.begin_request(scope, route.path) if tracing.is_on() else None
         begun = _Begun(scope, route.shortcut, finish, time.perf_counter(), span)
         try:

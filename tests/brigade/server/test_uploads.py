@@ -19,6 +19,7 @@ from brigade.settings import Settings
 from brigade.telemetry.metrics import WorkerStats
 from brigade.web import problems
 from brigade.web.guards import Guards
+from brigade.web.limits import Limits, LimitsByRoute
 from brigade.web.observe import Observe
 
 PART = bytes(100_000)
@@ -50,8 +51,7 @@ async def work(request: Request) -> int:
 async def served(settings: Settings) -> AsyncIterator[int]:
     guards = Guards(
         app,
-        max_body_bytes=settings.max_body_bytes,
-        request_timeout_s=settings.request_timeout_s,
+        limits=LimitsByRoute((), Limits(settings.request_timeout_s, settings.max_body_bytes)),
         body_timeout_s=settings.body_timeout_s,
     )
     observe: Any = Observe(guards, stats=WorkerStats(), worker=None, sample=0)

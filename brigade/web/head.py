@@ -1,0 +1,49 @@
+"""Answers HEAD wherever there is a GET (RFC 9110, 9.3.2), which FastAPI does not."""
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from brigade.telemetry.loop_watch.stacks import is_layer
+
+is_layer(__file__)
+
+
+class _HeadSent(OSError):
+    """Ends a stream whose body nobody wants, as a client that leaves would. It has no length, so it may have no end."""
+
+
+class Head:
+    """Asks the application as if the method were GET, and sends the head of its answer.
+
+    `has_own` tells whether a route serves HEAD itself.
+    """
+
+    def __init__(self, app: ASGIApp, has_own: Callable[[Scope], bool]) -> None:
+        self.app = app
+        self.has_own = has_own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or self.has_own(scope):
+            return await self.app(scope, receive, send)
+        as_get = {**scope, "method": "GET"}
+        sent = ended = False
+
+        async def send_head(message: Message) -> None:
+            nonlocal sent, ended
+            scope.update(as_get, method="HEAD")  # the log and the metrics ask which route it was
+            if message["type"] == "http.response.start":
+                await send(message)
+                sent = not any(name == b"content-length" for name, _ in message["headers"])
+            elif sent:
+                ended = True
+                await send({"type": "http.response.body", "body": b""})
+                raise _HeadSent
+            else:
+                await send(message)  # a server leaves the body out
+
+        try:
+            await self.app(as_get, receive, send_head)
+        except Exception:  # in whatever the stream has wrapped it: a group of its tasks, say
+            if not ended:
+                raise

@@ -1,0 +1,194 @@
+"""HEAD wherever there is a GET, below a prefix, for pages of other origins, and within limits of a route's own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from brigade import Body, Settings, Text, location, route_limits
+from tests.bare import Bare
+from tests.conftest import StartService
+
+pytestmark = pytest.mark.anyio
+
+router = APIRouter()
+
+
+class Thing(Body):
+    name: Text = "nothing"
+
+
+@router.get("/things/{name}")
+async def read_thing(name: str, request: Request) -> dict[str, str]:
+    return {"name": name, "at": location(request, f"/things/{name}"), "path": request.scope["path"]}
+
+
+@router.get("/both")
+async def read_both() -> str:
+    return "GET"
+
+
+@router.head("/both")
+async def head_both() -> StreamingResponse:
+    return StreamingResponse(iter(()), headers={"x-own": "yes"})
+
+
+@router.get("/endless")
+async def stream() -> StreamingResponse:
+    def parts() -> Iterator[bytes]:
+        while True:
+            yield b"part"
+
+    return StreamingResponse(parts())
+
+
+@router.post("/things")
+async def create_thing(thing: Thing) -> Thing:
+    return thing
+
+
+@router.post("/upload")
+@route_limits(timeout_s=5, max_body_bytes=2000)
+async def upload(request: Request) -> int:
+    await asyncio.sleep(0.3)
+    return len(await request.body())
+
+
+@router.post("/small")
+async def take(request: Request) -> int:
+    await asyncio.sleep(0.3)
+    return len(await request.body())
+
+
+def client_of(**settings: object) -> httpx.AsyncClient:
+    values = {"max_body_bytes": 1000, "request_timeout_s": 0.1, **settings}
+    app = Bare(Settings.model_validate(values), [router])
+    app.middleware_stack = app.build_middleware_stack()
+    app.telemetry = False
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of() as client:
+        yield client
+
+
+async def test_head_has_the_head_of_get(client: httpx.AsyncClient) -> None:
+    for path in ("/things/a", "/openapi.json", "/docs", "/none"):
+        get, head = await client.get(path), await client.head(path)
+        assert head.status_code == get.status_code
+        assert head.headers["content-type"] == get.headers["content-type"]
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+async def test_head_of_a_stream_ends(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(5):
+        answer = await client.head("/endless")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_a_route_may_serve_head_itself(client: httpx.AsyncClient) -> None:
+    assert (await client.head("/both")).headers["x-own"] == "yes"
+
+
+async def test_allow_names_head_with_get(client: httpx.AsyncClient) -> None:
+    assert (await client.put("/things/a")).headers["allow"] == "HEAD, GET"
+    assert (await client.get("/small")).headers["allow"] == "POST"
+
+
+@pytest.mark.drives("links")
+def test_every_get_of_a_running_service_answers_head(start_service: StartService) -> None:
+    service = start_service(workers=1)
+    code = httpx.post(f"{service.url}/links", json={"url": "https://example.com/"}).json()["code"]
+    paths = ["/livez", "/readyz", "/metrics", "/workers", "/lab", "/lab/events", "/links?limit=1", "/docs"]
+    for path in [*paths, f"/links/{code}", f"/links/{code}/qr", f"/r/{code}", "/openapi.json"]:
+        head = httpx.head(f"{service.url}{path}", timeout=5)
+        with httpx.stream("GET", f"{service.url}{path}", timeout=5) as get:
+            assert (path, head.status_code) == (path, get.status_code)
+        assert head.content == b""
+    assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+async def test_a_body_of_another_content_type_is_415(client: httpx.AsyncClient, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    answer = await client.post("/things", content=b'{"name": "a"}', headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (415, "urn:problem:unsupported-media-type")
+    assert "application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/vnd.api+json; charset=utf-8", "Application/JSON"]
+)
+async def test_json_by_any_of_its_names_is_taken(client: httpx.AsyncClient, content_type: str) -> None:
+    for body in (b'{"name": "a"}', b'\xef\xbb\xbf{"name": "a"}'):
+        assert (await client.post("/things", content=body, headers={"content-type": content_type})).is_success
+
+
+async def test_a_body_that_is_missing_is_422(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/things")).status_code == 422
+
+
+async def test_a_body_is_strict_and_bounded(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/things", json={"name": "a\0b"})).status_code == 422
+    assert (await client.post("/things", json={"unknown": 1})).status_code == 422
+    many = await client.post("/things", json={str(number): 1 for number in range(101)})
+    assert many.status_code == 422
+    assert len(many.content) < 1000
+
+
+async def test_a_route_has_limits_of_its_own(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/upload", content=bytes(2000))).json() == 2000
+    assert (await client.post("/upload", content=bytes(2001))).status_code == 413
+    assert (await client.post("/small", content=bytes(1001))).status_code == 413
+    assert (await client.post("/small", content=bytes(10))).status_code == 503
+
+
+def test_the_server_takes_as_much_as_the_largest_route(start_service: StartService) -> None:
+    app = Bare(Settings(max_body_bytes=1000), [router])
+    app.build_middleware_stack()
+    assert app.limits.max_body_bytes == 2000
+
+
+async def test_addresses_have_the_prefix_whether_the_proxy_takes_it_off_or_not() -> None:
+    async with client_of(root_path="/shop/") as client:
+        for path in ("/things/a", "/shop/things/a"):
+            answer = await client.get(path)
+            assert answer.json() == {"name": "a", "at": "http://a/shop/things/a", "path": "/shop/things/a"}
+        redirect = await client.get("/things/a/?limit=2")
+        assert redirect.headers["location"] == "http://a/shop/things/a?limit=2"
+        assert (await client.get("/openapi.json")).json()["servers"] == [{"url": "/shop"}]
+        assert (await client.get("/shopping/things/a")).status_code == 404
+
+
+async def test_pages_of_named_origins_may_call() -> None:
+    async with client_of(cors_origins="https://app.example, http://localhost:5173") as client:
+        ask = {"access-control-request-method": "POST", "access-control-request-headers": "content-type, x-api-key"}
+        preflight = await client.options("/things", headers={"origin": "https://app.example", **ask})
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+        assert (await client.options("/things", headers={"origin": "https://other.example", **ask})).status_code == 400
+        for path in ("/things/a", "/none"):
+            answer = await client.get(path, headers={"origin": "http://localhost:5173"})
+            assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+            assert "Origin" in answer.headers["vary"]
+            other = await client.get(path, headers={"origin": "https://other.example"})
+            assert "access-control-allow-origin" not in other.headers
+            assert "Origin" in other.headers["vary"]
+
+
+async def test_without_cors_origins_nothing_is_said_of_origins(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/things/a", headers={"origin": "https://app.example"})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert "vary" not in answer.headers
+
+
+async def test_openapi_documents_what_the_engine_answers(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    assert {"400", "413", "415", "422", "503"} <= paths["/things"]["post"]["responses"].keys()
+    assert "application/problem+json" in paths["/things"]["post"]["responses"]["422"]["content"]
+    assert paths["/both"]["get"]["responses"].keys() == {"200", "503"}
