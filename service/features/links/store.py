@@ -15,12 +15,16 @@ CODE_LENGTH = 7
 """62**7 is 3.5e12: a random code is hard to guess, and with a billion links still free 2,999 times in 3,000."""
 MAX_ATTEMPTS = 10
 
-INSERT_LINK = "INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING *"
-READ_LINKS = "SELECT * FROM links WHERE code = ANY($1::text[])"
+# Columns are named, because a version also runs with the schema of the next one.
+INSERT_LINK = """
+INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+RETURNING id, code, url, created_at, expires_at, clicks
+"""
+READ_LINKS = "SELECT id, code, url, created_at, expires_at, clicks FROM links WHERE code = ANY($1::text[])"
 # Of a replica that is not far behind. It knows that by its last commit, so when there is none it is taken to be.
 READ_LINKS_IF_FRESH = f"{READ_LINKS} AND (SELECT now() - pg_last_xact_replay_timestamp() < make_interval(secs => $2))"
-READ_PAGE = "SELECT * FROM links WHERE id < $1 ORDER BY id DESC LIMIT $2"
-READ_FIRST_PAGE = "SELECT * FROM links ORDER BY id DESC LIMIT $1"
+READ_PAGE = "SELECT id, code, url, created_at, expires_at, clicks FROM links WHERE id < $1 ORDER BY id DESC LIMIT $2"
+READ_FIRST_PAGE = "SELECT id, code, url, created_at, expires_at, clicks FROM links ORDER BY id DESC LIMIT $1"
 DELETE_LINK = "DELETE FROM links WHERE code = $1 RETURNING id"
 # One statement, so that the mark and the counts are there together or not at all.
 ADD_CLICKS = """

@@ -1,0 +1,217 @@
+"""Whatever Postgres or Redis answers, a running service does what it can, and is itself again when they are."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from local.servers import Postgres, Valkey
+from tests.brigade.cli.conftest import query
+from tests.brigade.ops.test_metrics import families
+from tests.brigade.ops.test_ops import eventually
+from tests.brigade.stores.faults import ROLE, PostgresUnderTest, RedisUnderTest
+from tests.brigade.stores.refusing_redis import RefusingRedis
+from tests.conftest import StartService
+from tests.running import RunningService
+
+pytestmark = pytest.mark.drives("links")
+
+ROUTES = {
+    "cached": ("GET", "/r/cached"),
+    "uncached": ("GET", "/r/uncached"),
+    "read": ("GET", "/links/cached"),
+    "list": ("GET", "/links"),
+    "create": ("POST", "/links"),
+    "delete": ("DELETE", "/links/deleted"),
+    "qr": ("GET", "/links/cached/qr"),
+    "livez": ("GET", "/livez"),
+    "readyz": ("GET", "/readyz"),
+    "metrics": ("GET", "/metrics"),
+    "workers": ("GET", "/workers"),
+}
+ALL = set(ROUTES)
+MACHINES = {"livez", "metrics", "workers"}
+WITHOUT_POSTGRES = {"cached", "qr", "readyz", *MACHINES}
+WITHOUT_REDIS = ALL - {"delete"}
+ANSWERED_WITHIN_S = 3
+"""The bound is one second; the machine that tests may be slow."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    cause: Callable[[PostgresUnderTest, RedisUnderTest], Any]
+    works: set[str]
+    """Routes that must do their work meanwhile. Any other may answer 503, and none may answer 500."""
+    gauges: dict[str, float] = field(default_factory=dict)
+    refuses: str = ""
+    """The store that is counted as refusing."""
+
+
+def postgres(spoil: str, undo: str, **options: Any) -> Callable[[PostgresUnderTest, RedisUnderTest], Any]:
+    return lambda pg, _: pg.until(spoil.format(db=pg.database), undo.format(db=pg.database), **options)()
+
+
+DOWN = {"postgres_up": 0.0}
+FULL = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '53100'; END $$"
+ON_WRITE = "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON links EXECUTE FUNCTION full_disk()"
+READS = WITHOUT_POSTGRES | {"uncached", "read", "list"}
+
+POSTGRES = {
+    "silent": Fault(lambda pg, _: pg.silent(), WITHOUT_POSTGRES, DOWN),
+    "refusing": Fault(lambda pg, _: pg.refusing(), WITHOUT_POSTGRES, DOWN),
+    "another password": Fault(
+        postgres(f"ALTER ROLE {ROLE} PASSWORD 'x'", f"ALTER ROLE {ROLE} PASSWORD 's3cret'"),
+        WITHOUT_POSTGRES, DOWN, "postgres",
+    ),
+    "role gone": Fault(
+        postgres(f"ALTER ROLE {ROLE} RENAME TO gone", f"ALTER ROLE gone RENAME TO {ROLE}"),
+        WITHOUT_POSTGRES, DOWN, "postgres",
+    ),
+    "no login": Fault(
+        postgres(f"ALTER ROLE {ROLE} NOLOGIN", f"ALTER ROLE {ROLE} LOGIN"), WITHOUT_POSTGRES, DOWN, "postgres"
+    ),
+    "database gone": Fault(
+        postgres("ALTER DATABASE {db} RENAME TO gone", "ALTER DATABASE gone RENAME TO {db}"),
+        WITHOUT_POSTGRES, DOWN, "postgres",
+    ),
+    "pg_hba": Fault(lambda pg, _: pg.barred(), WITHOUT_POSTGRES, DOWN, "postgres"),
+    "out of connections": Fault(
+        postgres(f"ALTER ROLE {ROLE} CONNECTION LIMIT 0", f"ALTER ROLE {ROLE} CONNECTION LIMIT -1"),
+        WITHOUT_POSTGRES, DOWN, "postgres",
+    ),
+    "permission denied": Fault(
+        postgres(f"REVOKE ALL ON links FROM {ROLE}", f"GRANT ALL ON links TO {ROLE}", inside=True),
+        WITHOUT_POSTGRES, refuses="postgres",
+    ),
+    "read-only": Fault(
+        postgres(
+            f"ALTER ROLE {ROLE} SET default_transaction_read_only = on",
+            f"ALTER ROLE {ROLE} RESET default_transaction_read_only",
+        ),
+        READS,
+    ),
+    "disk full": Fault(
+        postgres(f"DO $do$ BEGIN {FULL}; {ON_WRITE}; END $do$", "DROP FUNCTION full_disk CASCADE", inside=True), READS, refuses="postgres"
+    ),
+    "terminated": Fault(postgres("SELECT 1", "SELECT 1"), READS),
+    "schema of the next version": Fault(
+        postgres("ALTER TABLE links ADD COLUMN note text", "ALTER TABLE links DROP COLUMN note", inside=True), ALL
+    ),
+}  # fmt: skip
+
+REDIS = {
+    "silent": Fault(lambda _, redis: redis.silent(), WITHOUT_REDIS, {"redis_breaker_open": 1}),
+    "refusing": Fault(lambda _, redis: redis.refusing(), WITHOUT_REDIS, {"redis_breaker_open": 1}),
+    "WRONGPASS": Fault(
+        lambda _, redis: redis.with_rules("resetpass", ">another")(), WITHOUT_REDIS, {"redis_breaker_open": 1}, "redis"
+    ),
+    "NOPERM": Fault(lambda _, redis: redis.with_rules("-@all")(), WITHOUT_REDIS, refuses="redis"),
+    "NOPERM for scripts": Fault(lambda _, redis: redis.with_rules("-eval")(), ALL, refuses="redis"),
+    "READONLY": Fault(lambda _, redis: redis.replica(), WITHOUT_REDIS, refuses="redis"),
+    "OOM": Fault(lambda _, redis: redis.configured("maxmemory", 1, 0)(), WITHOUT_REDIS, refuses="redis"),
+    "BUSY": Fault(lambda _, redis: redis.busy(), WITHOUT_REDIS, refuses="redis"),
+    "NOREPLICAS": Fault(
+        lambda _, redis: redis.configured("min-replicas-to-write", 1, 0)(), WITHOUT_REDIS, refuses="redis"
+    ),
+    "LOADING": Fault(
+        lambda _, redis: redis.way.answering("LOADING Redis is loading the dataset in memory"),
+        WITHOUT_REDIS, {"redis_breaker_open": 1},
+    ),
+    "MISCONF": Fault(
+        lambda _, redis: redis.way.answering("MISCONF Errors writing to the AOF file: No space left on device"),
+        WITHOUT_REDIS, refuses="redis",
+    ),
+    "unknown command": Fault(
+        lambda _, redis: redis.way.answering("ERR unknown command 'EVAL', with args beginning with:"),
+        WITHOUT_REDIS, refuses="redis",
+    ),
+    "WRONGTYPE": Fault(lambda _, redis: redis.spoilt("LPUSH", "an item")(), ALL),
+    "a value it cannot read": Fault(lambda _, redis: redis.spoilt("SET", "zzz")(), ALL),
+}  # fmt: skip
+
+FAULTS = {f"Postgres: {name}": fault for name, fault in POSTGRES.items()} | {
+    f"Redis: {name}": fault for name, fault in REDIS.items()
+}
+
+
+@pytest.fixture
+def pg_under_test(postgres: Postgres, database_url: str) -> PostgresUnderTest:
+    return PostgresUnderTest(postgres, database_url)
+
+
+@pytest.fixture
+def redis_under_test(valkey: Valkey, redis_url: str) -> Iterator[RedisUnderTest]:
+    with RefusingRedis(valkey.port) as way:
+        yield RedisUnderTest(valkey, way)
+
+
+@pytest.fixture
+def service(
+    start_service: StartService, pg_under_test: PostgresUnderTest, redis_under_test: RedisUnderTest
+) -> RunningService:
+    service = start_service(
+        workers=1, DATABASE_URL=pg_under_test.url, REDIS_URL=redis_under_test.url, RATE_LIMIT="10000/minute"
+    )
+    codes = ("cached", "uncached", "deleted")
+    query(
+        pg_under_test.admin, f"INSERT INTO links (code, url) SELECT unnest(ARRAY{list(codes)}), 'http://example.com/'"
+    )
+    assert httpx.get(f"{service.url}/r/cached").status_code == 307
+    assert httpx.get(f"{service.url}/links/cached").status_code == 200
+    return service
+
+
+def ask(service: RunningService, name: str) -> httpx.Response:
+    method, path = ROUTES[name]
+    body = {"url": "http://example.com/"} if method == "POST" else None
+    return httpx.request(method, f"{service.url}{path}", json=body, timeout=20)
+
+
+def sample(service: RunningService, name: str, **labels: str) -> list[float]:
+    samples = [sample for family in families(service.url) for sample in family.samples if sample.name == name]
+    return [sample.value for sample in samples if labels.items() <= sample.labels.items()]
+
+
+def assert_answers(service: RunningService, fault: Fault) -> None:
+    for name in ROUTES:
+        began_s = time.monotonic()
+        answer = ask(service, name)
+        assert time.monotonic() - began_s < ANSWERED_WITHIN_S, name
+        if name in fault.works:
+            assert does_its_work(name, answer), (name, answer.status_code, answer.text)
+        elif not does_its_work(name, answer):
+            assert answer.status_code == 503, (name, answer.status_code, answer.text)
+            assert answer.headers["retry-after"], name
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+def does_its_work(name: str, answer: httpx.Response) -> bool:
+    """A link that was deleted before is not there any more."""
+    return answer.is_success or answer.status_code == 307 or (name, answer.status_code) == ("delete", 404)
+
+
+def all_is_well(service: RunningService) -> bool:
+    ready: bool = ask(service, "readyz").json()["status"] == "ready"
+    return ready and all(does_its_work(name, ask(service, name)) for name in ROUTES)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", FAULTS)
+def test_service_does_what_it_can_whatever_a_store_answers(
+    service: RunningService, pg_under_test: PostgresUnderTest, redis_under_test: RedisUnderTest, name: str
+) -> None:
+    fault = FAULTS[name]
+    eventually(lambda: sample(service, "postgres_up") == [1.0])
+    with fault.cause(pg_under_test, redis_under_test):
+        for _ in range(3):
+            assert_answers(service, fault)
+        for gauge, value in fault.gauges.items():
+            eventually(lambda gauge=gauge, value=value: sample(service, gauge) == [value])  # type: ignore[misc]
+        if fault.refuses:
+            eventually(lambda: sample(service, "store_refusals_total", store=fault.refuses) > [0.0])
+    eventually(lambda: all_is_well(service))
+    assert set(sample(service, "background_task_failures_total")) == {0.0}
+    assert "unhandled error" not in service.log()
