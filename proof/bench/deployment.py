@@ -94,7 +94,7 @@ def backends() -> Iterator[Backends]:
         home.chmod(0o755)  # as root, Postgres runs as another user
         postgres = stack.enter_context(Postgres(home / "postgres"))
         valkey = stack.enter_context(Valkey(home / "valkey"))
-        asyncio.run(_create_database(postgres.url, "textbook"))
+        asyncio.run(_create_database(postgres.complete_url, "textbook"))
         yield Backends(postgres, valkey)
 
 

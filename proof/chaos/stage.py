@@ -149,7 +149,7 @@ class Stage:
 
     async def sql(self, statement: str) -> Any:
         """One value, asked past the proxy."""
-        connection = await asyncpg.connect(self.postgres.url)
+        connection = await asyncpg.connect(self.postgres.complete_url)
         try:
             return await connection.fetchval(statement)
         finally:
@@ -161,7 +161,7 @@ class Stage:
     async def take_connections(self, seconds: float) -> None:
         """All that Postgres has, after the service's own are ended; tried again and again, as it opens others."""
         others: list[Any] = []
-        keeper = await asyncpg.connect(self.postgres.url)  # a superuser's, of those that are reserved
+        keeper = await asyncpg.connect(self.postgres.complete_url)  # a superuser's, of those that are reserved
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline:
@@ -170,7 +170,7 @@ class Stage:
                 )
                 with suppress(asyncpg.TooManyConnectionsError):
                     while True:
-                        others.append(await asyncpg.connect(self.postgres.url))
+                        others.append(await asyncpg.connect(self.postgres.complete_url))
                 await asyncio.sleep(0.2)
         finally:
             for connection in [*others, keeper]:

@@ -54,6 +54,16 @@ async def test_postgres_asks_for_a_password(postgres: Postgres) -> None:
         await asyncpg.connect(postgres.url, password="a guess")
 
 
+async def test_complete_url_leaves_nothing_to_the_shell(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"PGSSLMODE": "verify-full", "PGTARGETSESSIONATTRS": "standby", "PGUSER": "nobody", "PGPASSWORD": "x"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises((asyncpg.PostgresError, OSError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)):
+        await asyncpg.connect(postgres.url)
+    connection = await asyncpg.connect(postgres.complete_url)
+    await connection.close()
+
+
 def test_valkey_asks_for_a_password(valkey: Valkey) -> None:
     with (
         redis_sync.Redis(port=valkey.port, retry=Retry(NoBackoff(), 0)) as client,
