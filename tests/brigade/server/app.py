@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+from weakref import WeakSet
 
 from brigade.server.lifecycle import lifecycle
 from brigade.server.protocol import Protocol
@@ -31,6 +32,8 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await _live(receive, send)
     elif scope["path"] == "/remembered":
         await _count_remembered(send)
+    elif scope["path"] == "/cycle":
+        await _leave_garbage(send)
     else:
         await _answer(scope, receive, send)
 
@@ -67,6 +70,22 @@ def _whole(scope: dict[str, Any]) -> dict[str, Any]:
     value = b"a\r\nb: c" if _seconds(scope) else b"a"
     before = [lambda: 1 // 0] if scope["path"] == "/uncounted" else []
     return {"status": 200, "headers": [(b"content-length", b"5"), (b"a", value)], "body": b"whole", "before": before}
+
+
+class Cycle:
+    """Large, and found by the garbage collector alone."""
+
+    def __init__(self) -> None:
+        self.data, self.itself = bytes(250_000), self
+
+
+_cycles: "WeakSet[Cycle]" = WeakSet()
+
+
+async def _leave_garbage(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"%d" % len(_cycles))]})
+    await send({"type": "http.response.body", "body": b""})
+    _cycles.add(Cycle())
 
 
 async def _count_remembered(send: Send) -> None:

@@ -342,3 +342,15 @@ def test_recycling_finishes_a_long_request_and_leaves_no_hole(start: Start, asid
     assert slowest_s < 1
     assert "WORKER TIMEOUT" not in gunicorn.log()
     gunicorn.until(lambda: len(gunicorn.worker_pids()) == 1)
+
+
+def test_garbage_of_large_objects_is_found_within_a_second_or_two(start: Start) -> None:
+    """A feature whose errors keep a body of 250 kB each leaves few objects, and the collector counts objects."""
+    gunicorn = start(workers=1)
+
+    def alive() -> int:
+        answer = exchange(gunicorn.port, LAST.replace(b"GET / ", b"GET /cycle "))
+        return int(answer.partition(b"\r\na: ")[2].partition(b"\r")[0])
+
+    assert max(alive() for _ in range(50)) > 5
+    gunicorn.until(lambda: alive() < 5)
