@@ -87,6 +87,16 @@ class Master(Arbiter):  # type: ignore[misc]
             self.spawn_worker()
         self._follow_up()
 
+    def spawn_worker(self) -> Any:
+        """A signal that comes right after the fork must find the worker's own handlers: Gunicorn's would put it in a queue
+        that nobody reads. The worker hears again in `init_signals`.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
+
     @staticmethod
     def _stays(worker: Any) -> bool:
         return not worker.told and roster.state(worker.slot) in STAYING

@@ -238,3 +238,15 @@ def test_signals_that_the_parent_does_not_hear_are_heard(leave: Callable[[], Non
     gunicorn.send(signal.SIGTERM)
     assert gunicorn.ended() == 0
     assert len(gunicorn.events("ended")) == 4 - 1 + 2
+
+
+def test_worker_hears_a_signal_that_comes_right_after_its_fork(start: Start) -> None:
+    gunicorn = start()
+    for _ in range(10):
+        (old,) = gunicorn.worker_pids()
+        os.kill(old, signal.SIGKILL)
+        while not (young := gunicorn.worker_pids() - {old}):
+            pass
+        os.kill(min(young), signal.SIGTERM)
+        gunicorn.until(lambda gone=young: not gone & gunicorn.worker_pids())  # type: ignore[misc]
+        gunicorn.until(lambda: len(gunicorn.worker_pids()) == 1 and gunicorn.serving())

@@ -27,6 +27,14 @@ FOLDER = "mein Büro"
 MADE = shutil.ignore_patterns(".*", "__pycache__", "reports", "build", "dist")
 
 
+def _forget_parent() -> None:
+    """Start as from a shell: whoever runs the tests may ignore or block signals, or have an umask of its own."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+
+
 @dataclass(frozen=True)
 class Clone:
     folder: Path
@@ -61,6 +69,7 @@ class Clone:
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_forget_parent,
             )
         self._runs.append(LocalRun(process, int(variables["PORT"]), output))
         return self._runs[-1]
