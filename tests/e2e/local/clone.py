@@ -69,7 +69,7 @@ class Clone:
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_forget_parent,
+                preexec_fn=_forget_parent,  # noqa: PLW1509 - it takes no lock
             )
         self._runs.append(LocalRun(process, int(variables["PORT"]), output))
         return self._runs[-1]
