@@ -1,4 +1,4 @@
-"""Tells Prometheus once a second what this worker is and has counted, from a thread: a blocked loop is told of too.
+"""Tells Prometheus once a second what this worker is and has counted, from a thread, so that it also tells of a blocked loop.
 
 It reads attributes of others and changes none.
 """
@@ -16,7 +16,9 @@ from brigade import __version__
 from brigade.ops.registry import in_flight
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
+from brigade.tasks import FAILURES
 from brigade.telemetry import metrics
+from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.loop_watch import BUCKETS_S
 from brigade.telemetry.loop_watch.causes import MENDS
 from brigade.telemetry.metrics import counter, gauge, histogram, tell, tell_histogram
@@ -57,6 +59,7 @@ class Publisher:
         self.resources = resources
         self._process = psutil.Process()
         self._cpu_s, self._at_s = time.process_time(), time.monotonic()
+        self._throttle = LogThrottle()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -77,17 +80,17 @@ class Publisher:
 
     def _run(self) -> None:
         while not self._stopped.wait(EVERY_S):
-            try:
-                self._publish()
-            except Exception:
-                log.exception("metrics stay as they were", pid=os.getpid())
+            self._publish()
 
     def _publish(self) -> None:
-        self._worker()
-        self._loop()
-        self._backends()
-        for tell_news in metrics.told_each_second:
-            tell_news()
+        """Tell every figure. One that cannot be told holds up no other."""
+        for tell_news in (self._worker, self._loop, self._backends, *metrics.told_each_second):
+            try:
+                tell_news()
+            except Exception:
+                FAILURES.labels("metrics").inc()
+                if (left_out := self._throttle.admit("metrics")) is not None:
+                    log.exception("metrics stay as they were", pid=os.getpid(), left_out=left_out)
 
     def _worker(self) -> None:
         cpu_s, now_s = time.process_time(), time.monotonic()
