@@ -65,9 +65,11 @@ async def acquire(
         async with deadline:
             yield connection
     except POSTGRES_FAILURES as error:
-        unavailable = _unavailable(error, session_ended=_has_ended(connection))
+        session_ended = _has_ended(connection)
+        unavailable = _unavailable(error, session_ended=session_ended)
         if deadline.expired():
-            connection.terminate()  # rather than wait until the server has cancelled the statement
+            if not session_ended:
+                connection.terminate()  # rather than wait until the server has cancelled the statement
             raise DatabaseUnavailable(f"No answer came in time: {within_s} s, by `within_s` of `acquire`.") from error
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             await pool.expire_connections()  # the others lead to the same server

@@ -154,6 +154,16 @@ async def test_block_is_bounded_without_an_argument(resources: Resources) -> Non
             await connection.execute("SELECT pg_sleep(60)")
 
 
+async def test_block_whose_session_ends_and_whose_time_runs_out_is_unavailable(resources: Resources) -> None:
+    async def call() -> None:
+        async with acquire(resources.pg, within_s=0.2) as connection:
+            connection.terminate()
+            await asyncio.sleep(60)
+
+    with pytest.raises(DatabaseUnavailable):
+        await call()
+
+
 SERVER_SAYS = {
     "ended": ("SELECT pg_terminate_backend(pg_backend_pid())", ConnectionLost),
     "idle in transaction": ("SET idle_in_transaction_session_timeout = 1; BEGIN", ConnectionLost),
