@@ -1,10 +1,10 @@
 """The composition root: which features there are."""
 
 from brigade import Brigade, load_settings
-from service.features import links
+from service.features import links, notes
 from service.settings import Settings
 
-FEATURES = (links,)
+FEATURES = (notes, links)
 
 
 def create_app(settings: Settings | None = None) -> Brigade:

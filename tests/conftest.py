@@ -1,37 +1,28 @@
 """Real servers for every test: one Postgres and one Valkey a session, a database of its own for each test."""
 
-import asyncio
-import itertools
 import os
 import secrets
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
-import asyncpg
 import hypothesis
 import pytest
-import redis as redis_sync
-from redis.asyncio import Redis
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from brigade.telemetry import metrics
-from local.process import free_port, spawn
+from brigade.testing import CreateApp, Servers, StartService
 from local.servers import Postgres, Valkey
 from local.variables import without_libpq
-from service.main import FEATURES
+from service import main
 from service.settings import Settings
-from tests.running import RunningService
+
+__all__ = ["ROOT", "StartService"]
 
 ROOT = Path(__file__).parent.parent
 # The machine's disk is not under test. Commits stay synchronous: a killed Postgres must lose none.
 FAST = {"fsync": "off", "full_page_writes": "off"}
-Variables = dict[str, str | int | Path | None]
-NAMES = {feature.__name__.rpartition(".")[2] for feature in FEATURES}
-_numbers = itertools.count()
+NAMES = {feature.__name__.rpartition(".")[2] for feature in main.FEATURES}
 
 
 # Hypothesis would draw the same in every run of CI; here each run draws anew, and says from what seed.
@@ -77,15 +68,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneStac
     return OneStack(config, log)
 
 
-class StartService(Protocol):
-    def __call__(self, workers: int = 2, *, ready: bool = True, **env: str | int | Path | None) -> RunningService: ...
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"use_uvloop": True}
-
-
 @pytest.fixture(scope="module")
 def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No variable of the service is set, and no `.env` is near."""
@@ -109,37 +91,18 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
+@pytest.fixture
+def servers(postgres: Postgres, valkey: Valkey) -> Servers:
+    """Up, whatever the test before did to them."""
+    for server in (postgres, valkey):
+        if not server.running:
+            server.start()
+    return Servers(postgres.url, valkey.url)
+
+
 @pytest.fixture(scope="session")
-def template(postgres: Postgres) -> str:
-    """A migrated database: copying it takes milliseconds, migrating each anew would not."""
-    _execute(postgres.url, "CREATE DATABASE migrated")
-    migrate = [sys.executable, "-m", "service", "migrate"]
-    subprocess.run(
-        migrate, env=os.environ | {"DATABASE_URL": _database(postgres.url, "migrated")}, cwd=ROOT, check=True
-    )
-    return "migrated"
-
-
-@pytest.fixture
-def database_url(postgres: Postgres, template: str) -> Iterator[str]:
-    """An empty, migrated database."""
-    if not postgres.running:  # the test before may have left it so
-        postgres.start()
-    name = f"test_{next(_numbers)}"
-    _execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _database(postgres.url, name)
-    if postgres.running:
-        _execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def redis_url(valkey: Valkey) -> str:
-    """An empty Redis."""
-    if not valkey.running:
-        valkey.start()
-    with redis_sync.Redis.from_url(valkey.url) as client:
-        client.flushall()
-    return valkey.url
+def create_app() -> CreateApp:
+    return main.create_app
 
 
 @pytest.fixture(autouse=True)
@@ -147,65 +110,3 @@ def _own_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process counts how long connections are held, and here it has other pools in each test."""
     for stats in (metrics.postgres, metrics.replica):
         monkeypatch.setattr(stats, "held_s", stats.held_s)
-
-
-@pytest.fixture
-async def pg(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    async with asyncpg.create_pool(database_url, min_size=0) as pool:
-        yield pool
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def start_service(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[StartService]:
-    """Starts services that end with the test. Keywords are variables of the service; None takes one away."""
-    started: list[RunningService] = []
-
-    def start(workers: int = 2, *, ready: bool = True, **env: str | int | Path | None) -> RunningService:
-        backends: Variables = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port()}
-        switches: Variables = {"WEB_CONCURRENCY": workers, "LAB_ENABLED": 1, "EXPOSE_WORKER": 1}
-        service = _start(tmp_path, backends | switches | env)
-        started.append(service)
-        if ready:
-            service.wait_ready()
-        return service
-
-    yield start
-    for service in started:
-        service.stop(within_s=10)
-
-
-def _start(folder: Path, env: Variables) -> RunningService:
-    """In a folder of its own: neither `.env` nor the state of another service is near."""
-    home = folder / f"service-{next(_numbers)}"
-    home.mkdir()
-    variables = {name: str(value) for name, value in env.items() if value is not None}
-    with (home / "log").open("wb") as log:
-        process = spawn(
-            [sys.executable, "-m", "service", "run"],
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), **variables},
-            cwd=home,
-            stdout=log,
-            stderr=log,
-        )
-    return RunningService(process, port=int(variables["PORT"]), log=home / "log")
-
-
-def _database(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"
-
-
-def _execute(url: str, statement: str) -> None:
-    async def execute() -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(execute())

@@ -1,74 +1,13 @@
-"""A real `python -m service run` of a test's own, on a free port, and servers that stand still."""
+"""Servers that stand still, and the running service of `brigade.testing`."""
 
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-import httpx
 import psutil
 
-from local.process import terminate
+from brigade.testing.running import RunningService
 
-
-class RunningService:
-    def __init__(self, process: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
-        self._process = process
-        self._log = log
-        self.home = log.parent
-        self.pid = process.pid
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
-
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def worker_pids(self) -> list[int]:
-        return sorted(child.pid for child in psutil.Process(self.pid).children())
-
-    def wait_ready(self, timeout_s: float = 30) -> None:
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            assert self.running, f"the service ended with {self._process.returncode}:\n{self.log()}"
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
-                    return
-            time.sleep(0.05)
-        raise AssertionError(f"the service was not ready within {timeout_s} s:\n{self.log()}")
-
-    def wait(self, timeout_s: float = 30) -> int:
-        """Its exit code."""
-        return self._process.wait(timeout_s)
-
-    def stop(self, how: signal.Signals = signal.SIGTERM, *, within_s: float = 40) -> int:
-        """End it in order; what does not end is killed. Its exit code."""
-        family = self._family()
-        terminate(self._process, how, within_s=within_s)
-        _kill(family)
-        return self._process.returncode
-
-    def kill(self) -> None:
-        """kill -9 of the master and every worker."""
-        _kill(self._family())
-        self._process.wait()
-
-    def _family(self) -> list[psutil.Process]:
-        with suppress(psutil.NoSuchProcess):
-            master = psutil.Process(self.pid)
-            return [master, *master.children(recursive=True)]
-        return []
-
-
-def _kill(family: list[psutil.Process]) -> None:
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+__all__ = ["RunningService", "stopped"]
 
 
 @contextmanager

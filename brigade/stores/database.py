@@ -130,7 +130,11 @@ def _unavailable(error: Exception, *, session_ended: bool) -> DatabaseUnavailabl
 
 
 async def read(
-    pool: Pool, call: Callable[[Connection], Awaitable[T]], *, within_s: float, leaves_session_clean: bool = False
+    pool: Pool,
+    call: Callable[[Connection], Awaitable[T]],
+    *,
+    within_s: float = ANSWER_WITHIN_S,
+    leaves_session_clean: bool = False,
 ) -> T:
     """Await `call(connection)`, which writes nothing. If the connection is lost, it is called once more, on another.
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-def standby(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
+def standby(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
     if not postgres.running:  # the test before may have left it so
         postgres.start()
     with Standby(tmp_path_factory.mktemp("standby"), postgres, settings={"fsync": "off"}) as server:
