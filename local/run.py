@@ -28,16 +28,17 @@ class Stop(Exception):
 
 def run() -> int:
     """The exit code: 0 where somebody wanted the end, the service's own where it ended by itself."""
+    parent = os.getppid()  # at once, as it may be killed while the servers start
     with suppress(Stop), ExitStack() as stack:
         _hear_signals()
         try:
-            return _serve(stack)
+            return _serve(stack, parent)
         finally:
             _ignore_signals()  # whatever ends the run: what is left of it is the way out
     return 0
 
 
-def _serve(stack: ExitStack) -> int:
+def _serve(stack: ExitStack, parent: int) -> int:
     started = time.monotonic()
     LOCAL.mkdir(exist_ok=True)
     stack.enter_context(exclusive(RUN_LOCK, busy="Brigade already runs from this folder: end that run first."))
@@ -51,7 +52,7 @@ def _serve(stack: ExitStack) -> int:
         return migrated
     service = _spawn(stack, "run", variables, lock)
     _record(stack, service.pid, variables)
-    return _watch(service, servers, started)
+    return _watch(service, servers, started, parent)
 
 
 def _start_servers(stack: ExitStack, variables: dict[str, str]) -> list[Server]:
@@ -80,8 +81,8 @@ def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
     RUNNING.write_text(json.dumps({"pid": pid, "addresses": addresses}))
 
 
-def _watch(service: subprocess.Popen[bytes], servers: list[Server], started: float) -> int:
-    parent, at_terminal, announced = os.getppid(), os.isatty(0), False
+def _watch(service: subprocess.Popen[bytes], servers: list[Server], started: float, parent: int) -> int:
+    at_terminal, announced = os.isatty(0), False
     while (code := service.poll()) is None:
         # make was killed, or was told that the terminal was and kept it to itself: nobody is left to press Ctrl-C.
         if os.getppid() != parent or (at_terminal and not os.isatty(0)):

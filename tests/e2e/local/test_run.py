@@ -106,6 +106,13 @@ def test_run_ends_everything_when_its_parent_is_killed(clone: Clone) -> None:
     clone.wait_until_empty()
 
 
+def test_run_ends_everything_when_its_parent_is_killed_during_the_start(clone: Clone) -> None:
+    shell = clone.start("sh", "-c", f"{sys.executable} -m local run; exit")
+    shell.wait_for("Postgres is up")
+    shell.end(signal.SIGKILL)
+    clone.wait_until_empty()
+
+
 def test_run_ends_everything_when_its_terminal_is_killed(clone: Clone) -> None:
     """Only the first process of the session hears of that, and where it is make, make tells nobody."""
     like_make = f"trap : HUP; {sys.executable} -m local run; exit"
