@@ -13,7 +13,7 @@ import psutil
 import structlog
 
 from brigade import __version__
-from brigade.ops.registry import in_flight
+from brigade.ops.workers import in_flight
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
 from brigade.tasks import FAILURES

@@ -1,135 +1,163 @@
-"""Every live worker of every replica: each writes its state to Redis once a second, and Redis forgets the dead."""
+"""Every live worker of every replica, by way of Redis.
 
+A thread of each worker writes its state there, so that a worker whose event loop is frozen still says so. It also looks
+after the other workers of its host: it writes for one whose process is stopped, and removes one whose process is gone.
+"""
+
+import asyncio
 import contextlib
-import os
-import socket
-from typing import Any
+import itertools
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from brigade.errors import CacheUnavailable
+from brigade.ops.workers import OwnState, WorkerState
 from brigade.resources import Resources
-from brigade.server.admission import admission
-from brigade.server.lifecycle import lifecycle
 from brigade.stores import copies
+from brigade.stores.redis_client import open_redis
+from brigade.stores.redis_errors import REDIS_FAILURES
 from brigade.tasks import end, supervised
-from brigade.telemetry.metrics import WorkerStats
 
-PUBLISH_EVERY_S = 1.0
+T = TypeVar("T")
+
+PUBLISH_EVERY_S = 0.5
+SIGN_EVERY_S = 1.0
 FORGET_AFTER_MS = 4000
-"""A dead worker is gone within 5 s; three writes may be late before a live one goes."""
+"""A worker on a host that is gone disappears within 5 s; seven writes may be late before a live one does."""
+SILENT_S = 1.2
+"""A worker that has not written for so long is asked after."""
+TIMEOUT_S = 0.5
 
 INDEX = "{workers}:index"
 
 
-class LoopLag(BaseModel):
-    p50: float
-    p99: float
-    max: float
-
-
-class LaneState(BaseModel):
-    running: int
-    waiting: int
-    threads: int
-
-
-class PoolState(BaseModel):
-    in_use: int
-    idle: int
-    max: int
-
-
-class WorkerState(BaseModel):
-    id: str
-    host: str
-    pid: int
-    started_at: float
-    requests_total: int
-    in_flight: int
-    connections: int
-    loop_lag_ms: LoopLag
-    cpu_lane: LaneState
-    db_pool: PoolState
-    rss_mb: float
-    cpu_percent: float
-
-
-def in_flight(stats: WorkerStats) -> int:
-    """Requests that wait for their answer, those included that the application has not seen yet."""
-    return stats.in_flight + len(admission.waiting)
-
-
 class Registry:
     def __init__(self, resources: Resources) -> None:
+        self.own = OwnState(resources)
         self.resources = resources
-        self.host, self.pid = socket.gethostname(), os.getpid()
-        self.id = f"{self.host}:{self.pid}"
-        self._process = psutil.Process()
-        self._cpu_percent = 0.0
-        """Of one core, since the last write: asked for more often than that it would be noise."""
-        self._key = f"{{workers}}:{self.id}"
+        self._key = f"{{workers}}:{self.own.id}"
+        self._beats = itertools.count()
+        self._seen: dict[bytes, tuple[bytes, float]] = {}
+        """The last beat of each worker of this host, and when this worker first saw it, by `time.monotonic`."""
+        self._signed_s = 0.0
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._publish_until_left()), name="registry", daemon=True
+        )
+        self._left: Callable[[], object] | None = None
 
     async def __aenter__(self) -> "Registry":
-        self._task = supervised("registry", self._publish, every_s=PUBLISH_EVERY_S)
+        self._thread.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await end(self._task)
-        with contextlib.suppress(CacheUnavailable):
-            await self.resources.cache.run(lambda redis: redis.delete(self._key))
-
-    async def _publish(self) -> None:
-        self._cpu_percent = self._process.cpu_percent()
-        state = self.own_state().model_dump_json()
-
-        async def write(redis: Any) -> None:
-            async with redis.pipeline(transaction=False) as pipe:
-                pipe.set(self._key, state, px=FORGET_AFTER_MS)
-                pipe.sadd(INDEX, self._key)
-                await pipe.execute()
-            await copies.sign(redis)
-
-        await self.resources.cache.run(write)
+        if self._left is not None:
+            self._left()
+        await asyncio.to_thread(self._thread.join, 2 * TIMEOUT_S)
 
     async def workers(self) -> tuple[list[WorkerState], bool]:
         """Return the live workers, and whether these are all of them: without Redis it is this one alone."""
+        own = self.own.read()
         try:
-            found, complete = await self.resources.cache.run(self._read)
+            values = (await self.resources.cache.run(_read_all)).values()
         except CacheUnavailable:
-            return [self.own_state()], False
-        others = [state for state in found if state.id != self.id]
-        return sorted([self.own_state(), *others], key=lambda state: (state.host, state.pid)), complete
+            return [own], False
+        states = [state for value in values if (state := _parse(value)) is not None]
+        others = [state for state in states if state.id != own.id]
+        return sorted([own, *others], key=lambda state: (state.host, state.pid)), len(states) == len(values)
 
-    @staticmethod
-    async def _read(redis: Any) -> tuple[list[WorkerState], bool]:
-        """The states that this version can read, and whether these are all: another one may run beside it."""
-        keys = list(await redis.smembers(INDEX))
-        values = await redis.mget(keys) if keys else []
-        if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
-            await redis.srem(INDEX, *gone)
-        states: list[WorkerState] = []
-        for value in (written := [value for value in values if value is not None]):
-            with contextlib.suppress(ValidationError):
-                states.append(WorkerState.model_validate_json(value))
-        return states, len(states) == len(written)
-
-    def own_state(self) -> WorkerState:
-        resources = self.resources
-        stats, lane, pg = resources.stats, resources.lane, resources.pg
-        idle = pg.get_idle_size()
-        return WorkerState(
-            id=self.id,
-            host=self.host,
-            pid=self.pid,
-            started_at=round(stats.started_at, 3),
-            requests_total=stats.requests_total,
-            in_flight=in_flight(stats),
-            connections=lifecycle.connections,
-            loop_lag_ms=LoopLag(**resources.loop_watch.lag_ms()),
-            cpu_lane=LaneState(running=lane.running, waiting=lane.waiting, threads=lane.threads),
-            db_pool=PoolState(in_use=pg.get_size() - idle, idle=idle, max=pg.get_max_size()),
-            rss_mb=round(self._process.memory_info().rss / 2**20, 1),
-            cpu_percent=self._cpu_percent,
+    async def _publish_until_left(self) -> None:
+        """Run in the thread, on an event loop of its own."""
+        left = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._left = lambda: loop.call_soon_threadsafe(left.set)
+        assert self.resources.settings.redis_url is not None
+        url = self.resources.settings.redis_url.get_secret_value()
+        client = open_redis(
+            url, connections=1, timeout_s=TIMEOUT_S, socket_timeout=TIMEOUT_S, client_name="service.registry"
         )
+        task = supervised("registry", lambda: _translated(self._publish(client)), every_s=PUBLISH_EVERY_S)
+        try:
+            await left.wait()
+            await end(task)
+            with contextlib.suppress(*REDIS_FAILURES):
+                await client.delete(self._key)
+        finally:
+            await client.aclose()
+
+    async def _publish(self, client: Any) -> None:
+        now_s = time.monotonic()
+        if sign := now_s - self._signed_s >= SIGN_EVERY_S:
+            self.own.measure_cpu()
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.set(self._key, _value(b"%d" % next(self._beats), self.own.read()), px=FORGET_AFTER_MS)
+            pipe.sadd(INDEX, self._key)
+            await pipe.execute()
+        if sign:
+            await copies.sign(client)
+            self._signed_s = now_s
+        await self._look_after_neighbours(client, now_s)
+
+    async def _look_after_neighbours(self, client: Any, now_s: float) -> None:
+        before, self._seen = self._seen, {}
+        for key, value in (await _read_all(client)).items():
+            state = _parse(value)
+            if state is None or state.host != self.own.host or state.pid == self.own.pid:
+                continue
+            beat = value.partition(b" ")[0]
+            self._seen[key] = before[key] if key in before and before[key][0] == beat else (beat, now_s)
+            silent_s = now_s - self._seen[key][1]
+            if silent_s < SILENT_S:
+                continue
+            if not _runs(state):
+                await client.delete(key)
+            else:
+                update = {"state": "frozen", "silent": True, "stalled_ms": round(silent_s * 1000)}
+                await client.set(key, _value(beat, state.model_copy(update=update)), px=FORGET_AFTER_MS, xx=True)
+
+
+async def _read_all(redis: Any) -> dict[bytes, bytes]:
+    """What the workers have written, by their keys. Those that Redis has forgotten leave the index."""
+    keys = list(await redis.smembers(INDEX))
+    values = await redis.mget(keys) if keys else []
+    if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
+        await redis.srem(INDEX, *gone)
+    return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+
+def _value(beat: bytes, state: WorkerState) -> bytes:
+    """A worker counts its writes, so that another one that writes for it does not look like a sign of life."""
+    return b"%b %b" % (beat, state.model_dump_json().encode())
+
+
+def _parse(value: bytes) -> WorkerState | None:
+    """None where another version wrote it, which may run beside this one."""
+    try:
+        return WorkerState.model_validate_json(value.partition(b" ")[2])
+    except ValidationError:
+        return None
+
+
+def _runs(state: WorkerState) -> bool:
+    """Whether the process lives, as far as this host tells: a zombie does not, nor does a later one with its number."""
+    try:
+        process = psutil.Process(state.pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= state.started_at + 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def _translated(call: Awaitable[T]) -> T:
+    """Await `call`. What Redis does not do now is an outage, and not an error of the task.
+
+    Raises:
+        CacheUnavailable: Redis did not answer, or refused.
+    """
+    try:
+        return await call
+    except REDIS_FAILURES as error:
+        raise CacheUnavailable("Redis does not answer.") from error

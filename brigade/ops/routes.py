@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from brigade.deps import AllResources, on_ops_side
 from brigade.ops.readiness import Readiness, ReadinessReport
-from brigade.ops.registry import Registry, WorkerState
+from brigade.ops.registry import Registry
 from brigade.ops.scrapes import Scrapes
+from brigade.ops.workers import WorkerState
 from brigade.telemetry.scrape import CONTENT_TYPE_LATEST
 
 router = APIRouter()

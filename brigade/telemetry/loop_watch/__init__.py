@@ -44,14 +44,14 @@ class LoopWatch:
     async def __aenter__(self) -> "LoopWatch":
         self._loop = asyncio.get_running_loop()
         self._gc_began = 0.0
-        self._watching = False
+        self.watching = False
         gc.callbacks.append(self._on_gc)
         self._timer: asyncio.Handle = self._loop.call_later(STARTED_AFTER_S, self._begin)
         return self
 
     def watch(self) -> None:
         """Watch from the next turn on. Called when the worker begins to serve, because its start may block the loop."""
-        if not self._watching:
+        if not self.watching:
             self._timer.cancel()
             self._timer = self._loop.call_soon(self._begin)
 
@@ -61,7 +61,7 @@ class LoopWatch:
         self.watchdog.stop()
 
     def _begin(self) -> None:
-        self._watching = True
+        self.watching = True
         caller = sys._getframe().f_back
         self.watchdog.start(loop_code=caller and caller.f_code)
         self.watchdog.due_s = time.perf_counter() + self.interval_s  # uvloop's own clock counts whole milliseconds

@@ -3,6 +3,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import httpx
 
@@ -23,6 +25,26 @@ def workers(service: RunningService) -> dict[int, dict[str, object]]:
     return {worker["pid"]: worker for worker in answer["workers"]}
 
 
+def connection_to(worker: int, service: RunningService) -> httpx.Client:
+    """A kept connection to this one of its workers."""
+    while True:
+        client = httpx.Client(base_url=service.url, timeout=httpx.Timeout(30, connect=1))
+        with suppress(httpx.TransportError):
+            if client.get("/livez", timeout=1).headers["x-worker"].endswith(f":{worker}"):
+                return client
+        client.close()
+
+
+def freeze(worker: int, service: RunningService) -> None:
+    with closing(connection_to(worker, service)) as client:
+        client.get("/lab/sleep/blocking", params={"ms": 3000})
+
+
+def told_by(worker: int, service: RunningService) -> dict[int, dict[str, object]]:
+    with closing(connection_to(worker, service)) as client:
+        return {each["pid"]: each for each in client.get("/workers").json()["workers"]}
+
+
 def test_workers_tells_the_plan_and_every_worker(start_service: StartService) -> None:
     service = start_service(workers=3)
     eventually(lambda: len(workers(service)) == 3)
@@ -32,7 +54,7 @@ def test_workers_tells_the_plan_and_every_worker(start_service: StartService) ->
     assert sorted(workers(service)) == service.worker_pids()
     assert answer["workers"][0].keys() == {
         *("id", "host", "pid", "started_at", "requests_total", "in_flight", "connections", "loop_lag_ms"),
-        *("cpu_lane", "db_pool", "rss_mb", "cpu_percent"),
+        *("cpu_lane", "db_pool", "rss_mb", "cpu_percent", "state", "stalled_ms", "silent", "streams"),
     }
 
 
@@ -54,6 +76,39 @@ def test_a_killed_worker_is_gone_within_five_seconds(start_service: StartService
     killed = service.worker_pids()[0]
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: killed not in workers(service) and len(workers(service)) == 2, within_s=5)
+
+
+def test_a_new_worker_is_there_within_a_second_of_being_ready(start_service: StartService) -> None:
+    service = start_service(workers=1)
+    (worker,) = workers(service).values()
+    assert (worker["state"], worker["stalled_ms"], worker["silent"]) == ("serving", 0, False)
+    os.kill(service.pid, signal.SIGTTIN)
+    eventually(lambda: len(workers(service)) == 2)
+    eventually(lambda: {worker["state"] for worker in workers(service).values()} == {"serving"}, within_s=3)
+
+
+def test_a_frozen_a_stopped_and_a_killed_worker_are_told_apart(start_service: StartService) -> None:
+    service = start_service(workers=2)
+    eventually(lambda: len(workers(service)) == 2)
+    asked, left = sorted(service.worker_pids())
+    with ThreadPoolExecutor() as pool:
+        freezing = pool.submit(freeze, asked, service)
+        eventually(lambda: told_by(left, service).get(asked, {}).get("state") == "frozen", within_s=10)
+        frozen = told_by(left, service)[asked]
+        freezing.result()
+    assert frozen["silent"] is False
+    assert int(str(frozen["stalled_ms"])) >= 300
+    eventually(lambda: workers(service)[asked]["state"] == "serving")
+    os.kill(asked, signal.SIGSTOP)
+    eventually(lambda: bool(told_by(left, service).get(asked, {}).get("silent")), within_s=4)
+    time.sleep(5)  # longer than Redis keeps what nobody writes
+    stopped = told_by(left, service)[asked]
+    assert (stopped["state"], stopped["silent"]) == ("frozen", True)
+    assert int(str(stopped["stalled_ms"])) > 5000
+    os.kill(asked, signal.SIGCONT)
+    eventually(lambda: workers(service)[asked]["state"] == "serving", within_s=4)
+    os.kill(asked, signal.SIGKILL)
+    eventually(lambda: asked not in workers(service), within_s=3)
 
 
 def test_without_redis_a_worker_answers_for_itself_and_says_so(start_service: StartService, valkey: Valkey) -> None:
