@@ -1,6 +1,6 @@
 """Every environment variable the engine reads: its type, its default and one sentence.
 
-A service adds its own in a subclass. `.env.example` and the table in the README list all of them; a test compares them.
+A service adds its own in a subclass. `.env.example` and `docs/settings.md` list all of them; a test compares the three.
 """
 
 import ipaddress

@@ -22,7 +22,7 @@ from tests.conftest import FAST, StartService
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "platforms.md").read_text()
 SECTIONS = re.findall(r"^## (.+?)\n\n```env\n(.*?)```", PAGE, re.M | re.S)
-README = set(re.findall(r"^\| `([A-Z_]+)` ", (ROOT / "README.md").read_text(), re.M))
+LISTED = set(re.findall(r"^\| `([A-Z_]+)` ", (ROOT / "docs" / "settings.md").read_text(), re.M))
 
 
 def variables(section: str) -> dict[str, str]:
@@ -33,7 +33,7 @@ def variables(section: str) -> dict[str, str]:
 @pytest.mark.parametrize("section", dict(SECTIONS))
 def test_variables_of_a_platform_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, section: str) -> None:
     for name, value in variables(section).items():
-        assert name.removesuffix("_FILE") in README
+        assert name.removesuffix("_FILE") in LISTED
         file = tmp_path / name
         file.write_text("a/secret?with=any&characters%")
         monkeypatch.setenv(name, str(file) if name.endswith("_FILE") else value)
