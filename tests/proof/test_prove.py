@@ -22,7 +22,7 @@ def prove(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[st
 
 def test_prove_runs_every_experiment_of_the_documentation(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "concurrency.md").read_text()
-    named = sorted({name for names in re.findall(r"loadtests\.prove --only ([\w -]+)", page) for name in names.split()})
+    named = sorted({name for names in re.findall(r"proof\.prove --only ([\w -]+)", page) for name in names.split()})
     done, proof = prove(tmp_path, "--seconds", "0.3", "--connections", "500", "--only", *named, "hot-path")
     assert done.returncode in {0, 1}, done.stderr  # a verdict is this machine's affair
     assert "Four kinds of I/O at once" in done.stdout
