@@ -20,6 +20,8 @@ from brigade.sizing import Plan, session_options, session_settings
 from brigade.stores.breaker import Breaker
 from brigade.stores.cache import Cache
 from brigade.stores.database import ACQUIRE_TIMEOUT_S, Pool, Replica
+from brigade.stores.deployment import Deployment
+from brigade.stores.keys import Keys
 from brigade.stores.postgres_client import connect
 from brigade.stores.postgres_errors import POSTGRES_FAILURES
 from brigade.stores.postgres_session import session_reset
@@ -45,6 +47,7 @@ class Resources:
     pg: Pool
     replica: Replica | None
     cache: Cache
+    deployment: Deployment
 
 
 @asynccontextmanager
@@ -58,7 +61,8 @@ async def open_resources(settings: Settings, plan: Plan, stats: WorkerStats) -> 
         pg = await stack.enter_async_context(_postgres(settings, plan))
         replica = await stack.enter_async_context(_replica(settings, plan))
         cache = await stack.enter_async_context(_redis(settings, plan))
-        yield Resources(settings, plan, stats, watch, lane, pg, replica, cache)
+        deployment = Deployment(cache.keys, address=settings.deployment_address)
+        yield Resources(settings, plan, stats, watch, lane, pg, replica, cache, deployment)
 
 
 @asynccontextmanager
@@ -126,7 +130,7 @@ async def _redis(settings: Settings, plan: Plan) -> AsyncIterator[Cache]:
     else:
         line = Lines(client)
     try:
-        yield Cache(client, Breaker(), line)
+        yield Cache(client, Breaker(), line, keys=Keys(settings.deployment_name))
     finally:
         await line.close()
         await client.aclose()

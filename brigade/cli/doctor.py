@@ -21,7 +21,7 @@ from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings
-from brigade.settings.store_urls import read_postgres_url
+from brigade.settings.postgres_url import read_postgres_url
 from brigade.sizing import GENERATIONS, Plan, session_options
 
 PROXY_KEEPALIVE_S = 60.0
@@ -73,8 +73,10 @@ async def _examine(project: Project, settings: Settings, findings: list[Finding]
             facts = await ask_postgres(connection)
             check_pooler(settings, facts)
             findings += _postgres(facts, pending(read_scripts(project.features), await read_heads(connection)))
-    if settings.database_url and (hosts := read_postgres_url(url := settings.database_url.get_secret_value())):
-        findings.append(await _hosts(url, hosts))
+    if settings.database_url:
+        url = read_postgres_url(settings.database_url.get_secret_value())
+        if len(url.hosts) > 1:
+            findings.append(await _hosts(url.dsn, url.hosts))
     if settings.database_read_url:
         mend = "start it, or correct DATABASE_READ_URL; until then the primary is asked"
         with _noted(findings, "replica", mend=mend):

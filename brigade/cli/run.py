@@ -6,6 +6,7 @@ Whatever would make workers fail one after the other is refused here, once, in o
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -13,12 +14,15 @@ import structlog
 from brigade.cli import CommandError, Project
 from brigade.cli.inherited import settle_environment
 from brigade.cli.schema import pending, read_heads, read_scripts
-from brigade.cli.servers import PostgresFacts, ask_postgres, session, with_redis
+from brigade.cli.servers import PostgresFacts, ServerAway, ask_postgres, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import GENERATIONS, as_table, session_options
 from brigade.stores.copies import sign
+from brigade.stores.deployment import FREE_AFTER_S, Deployment
+from brigade.stores.keys import Keys
+from brigade.stores.redis_client import AnyRedis
 from brigade.telemetry import logs
 
 GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
@@ -59,16 +63,60 @@ def check_state_dir(settings: Settings) -> None:
         raise CommandError(f"STATE_DIR {settings.state_dir} cannot be written: {error.strerror}.") from None
 
 
-async def _check_servers(project: Project, settings: Settings) -> PostgresFacts:
-    async with session(settings, name="service.run", options=session_options(settings)) as connection:
-        facts = await ask_postgres(connection)
+async def _check_servers(project: Project, settings: Settings) -> PostgresFacts | None:
+    """What a server answers may be a reason not to start. That one is away is none: workers go on without it.
+
+    Raises:
+        CommandError, ConfigurationError: the service could not work with what was answered.
+    """
+    deployment = Deployment(Keys(settings.deployment_name), address=settings.deployment_address)
+    scripts = read_scripts(project.features)
+    facts, lacking = None, []
+    try:
+        async with session(settings, name="service.run", options=session_options(settings)) as connection:
+            facts = await ask_postgres(connection)
+            lacking = pending(scripts, await read_heads(connection))
+            await deployment.identify(connection)
+    except ServerAway as reason:
+        _warn(reason, "what Redis knows is served until it is back")
+    if facts:
         check_pooler(settings, facts)
-        lacking = pending(read_scripts(project.features), await read_heads(connection))
     if lacking:
         names = ", ".join(script.revision for script in lacking)
         raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
-    check_copies(settings, await with_redis(sign, settings, name="service.run"))
+    try:
+        is_ours, copies = await with_redis(partial(_look_around, deployment), settings, name="service.run")
+    except ServerAway as reason:
+        _warn(reason, "Postgres is asked instead until it is back")
+    else:
+        check_deployment(deployment, is_ours=is_ours)
+        check_copies(settings, copies)
     return facts
+
+
+async def _look_around(deployment: Deployment, redis: AnyRedis) -> tuple[bool, int]:
+    """Whose the keys are, and how many copies of this deployment live."""
+    is_ours = await deployment.claim(redis)
+    return is_ours, await sign(redis, deployment.keys) if is_ours else 0
+
+
+def _warn(reason: ServerAway, meanwhile: str) -> None:
+    text = f"{reason} Starting without it: {meanwhile}."
+    if not logs.write_on_stderr("warning", "starting without a server", reason=text):
+        print(f"service: {text}", file=sys.stderr, flush=True)
+
+
+def check_deployment(deployment: Deployment, *, is_ours: bool) -> None:
+    """
+    Raises:
+        ConfigurationError: another database's deployment has the same name in this Redis.
+    """
+    if is_ours or not deployment.identity:  # workers leave Redis alone until Postgres has said who it is
+        return
+    raise ConfigurationError(
+        f"REDIS_URL leads to a Redis in which another database's deployment has the name {deployment.name!r}: set "
+        f"DEPLOYMENT to a name of its own. If this database has replaced that one, wait {FREE_AFTER_S // 60} minutes."
+    )
 
 
 def check_pooler(settings: Settings, facts: PostgresFacts) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -17,7 +17,8 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 
 from brigade.cli import CommandError
 from brigade.settings import ConfigurationError, Settings
-from brigade.settings.store_urls import read_postgres_url, read_redis_url
+from brigade.settings.postgres_url import read_postgres_url
+from brigade.settings.redis_url import read_redis_url
 from brigade.stores.postgres_client import connect
 from brigade.stores.redis_client import AnyRedis, open_redis
 from brigade.telemetry import logs
@@ -42,6 +43,8 @@ MAY_PASS = (
     RedisClusterException,  # none of the nodes that it was given has a cluster to speak of yet
 )
 REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
+UNUSABLE = ("startup parameter", "configuration parameter")
+"""What a server, or a pooler before it, says of a URL that asks for what it does not know."""
 FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
 
 ASK_POSTGRES = """
@@ -53,6 +56,10 @@ SELECT current_setting('server_version') AS version,
        current_setting('statement_timeout') <> '0' AS bounded,
        pg_backend_pid() <> $1 AS pooled
 """
+
+
+class ServerAway(CommandError):
+    """A server does not answer, or will not have us now. The service can start without it; other commands cannot."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ async def session(
     """A Postgres session that pg_stat_activity shows under `name`.
 
     Raises:
-        CommandError: the server did not answer in `patience_s`, will not have us, or went away.
+        ServerAway: the server did not answer in `patience_s`, will not have us, or went away.
+        CommandError: it does not know what the URL asks for.
         ConfigurationError: there is no URL.
     """
     url: SecretStr | None = getattr(settings, variable.lower())
@@ -90,7 +98,9 @@ async def session(
             f"{variable} is not set: give it a Postgres, postgresql://user:password@host:port/database."
         )
     dsn = url.get_secret_value()
-    server = f"{variable}: Postgres{_at(read_postgres_url(dsn)) or _place(dsn)}"
+    read = read_postgres_url(dsn)
+    server = f"{variable}: Postgres{read.places}"
+    _check_files(variable, read.files)
 
     async def attempt() -> Connection:
         connection: Connection = await connect(
@@ -105,7 +115,7 @@ async def session(
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise CommandError(f"{server} failed: {_line(error)}.") from None
+        raise ServerAway(f"{server} failed: {_line(error)}.") from None
     finally:
         await connection.close(timeout=ATTEMPT_S)
 
@@ -155,7 +165,7 @@ async def with_redis(
         finally:
             await client.aclose()
 
-    server = f"REDIS_URL: Redis{_at(read_redis_url(dsn).nodes) or _place(dsn)}"
+    server = f"REDIS_URL: Redis{_at(read_redis_url(dsn).nodes)}"
     return await _patiently(attempt, server=server, patience_s=patience_s)
 
 
@@ -170,13 +180,19 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patien
                     f"{server} has a URL that cannot be read: in a password, @ / # are %40 %2F %23."
                 ) from None
             if not isinstance(error, MAY_PASS) or isinstance(error, REFUSALS):
-                raise CommandError(f"{server} refuses: {_line(error)}.") from None
+                raise _refusal(error)(f"{server} refuses: {_line(error)}.") from None
             if time.monotonic() + PAUSE_S > deadline:
-                raise CommandError(f"{server} does not answer: {_line(error)}.") from None
+                raise ServerAway(f"{server} does not answer: {_line(error)}.") from None
         if not told:
             _announce_wait(server.partition(": ")[2])
             told = True
         await asyncio.sleep(PAUSE_S)
+
+
+def _refusal(error: Exception) -> type[CommandError]:
+    """A refused login passes when somebody corrects the server; a URL that cannot be used does not."""
+    is_unusable = isinstance(error, asyncpg.ClientConfigurationError) or any(word in str(error) for word in UNUSABLE)
+    return CommandError if is_unusable else ServerAway
 
 
 def _announce_wait(server: str) -> None:
@@ -189,14 +205,15 @@ def _at(servers: Sequence[tuple[str, int]]) -> str:
     return f" at {', '.join(f'{host}:{port}' for host, port in servers)}" if servers else ""
 
 
-def _place(url: str) -> str:
-    """` at host:port`; nothing where the URL is so unusual that part of a password might show."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    return f" at {parts.hostname}{port}" if parts.hostname and "@" not in parts.path + parts.fragment else ""
+def _check_files(variable: str, files: Mapping[str, str]) -> None:
+    """A certificate that is not there would look like a server that is not."""
+    for name, path in files.items():
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{variable} names {name} {path}, which cannot be read: {error.strerror}."
+            ) from None
 
 
 def _line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,6 @@ from brigade.resources import CONNECT_TIMEOUT_S, Resources
 from brigade.stores.redis_client import open_redis, run_all
 from brigade.stores.redis_errors import REDIS_FAILURES
 
-EVENTS, WATCHED = "{lab}:events", "{lab}:watched"
 KEPT_EVENTS, KEPT_MS = 2000, 10_000
 """A browser that reconnects within seconds misses nothing, and nothing is left when nobody looks."""
 WATCHED_MS = 3000
@@ -22,6 +22,8 @@ WAITERS = 64
 class LabCache:
     def __init__(self, resources: Resources) -> None:
         self.cache = resources.cache
+        self._tagged = partial(resources.cache.keys.tagged, "lab")
+        self._events, self._watched = self._tagged("events"), self._tagged("watched")
         assert resources.settings.redis_url is not None
         url = resources.settings.redis_url.get_secret_value()
         self._waiters: Any = open_redis(url, connections=WAITERS, timeout_s=CONNECT_TIMEOUT_S)
@@ -35,7 +37,7 @@ class LabCache:
         Raises:
             CacheUnavailable: Redis did not answer, or all connections for waiting are taken.
         """
-        key = f"{{lab}}:wait:{uuid4().hex}"
+        key = self._tagged("wait", uuid4().hex)
         try:
             async with asyncio.timeout(ms / 1000 + CONNECT_TIMEOUT_S * 2):
                 await asyncio.gather(self._waiters.blpop([key], timeout=ms / 1000 + 1), self._give_later(key, ms))
@@ -47,14 +49,14 @@ class LabCache:
         await self.cache.run(lambda client: run_all(client, [("RPUSH", key, "1"), ("PEXPIRE", key, KEPT_MS)]))
 
     async def is_watched(self) -> bool:
-        return bool(await self.cache.run(lambda client: client.exists(WATCHED)))
+        return bool(await self.cache.run(lambda client: client.exists(self._watched)))
 
     async def publish(self, event: str) -> bool:
         """Whether anybody still watches."""
         commands = [
-            ("XADD", EVENTS, "MAXLEN", "~", KEPT_EVENTS, "*", "event", event),
-            ("PEXPIRE", EVENTS, KEPT_MS),
-            ("EXISTS", WATCHED),
+            ("XADD", self._events, "MAXLEN", "~", KEPT_EVENTS, "*", "event", event),
+            ("PEXPIRE", self._events, KEPT_MS),
+            ("EXISTS", self._watched),
         ]
         *_, watched = await self.cache.run(lambda client: run_all(client, commands))
         return bool(watched)
@@ -62,8 +64,8 @@ class LabCache:
     async def watch(self, after: str) -> list[tuple[str, str]]:
         """Tell the workers that somebody watches; what they did since the event `after`, as ids and events."""
         commands = [
-            ("SET", WATCHED, "1", "PX", WATCHED_MS),
-            ("XRANGE", EVENTS, f"({after}", "+", "COUNT", EVENTS_A_READ),
+            ("SET", self._watched, "1", "PX", WATCHED_MS),
+            ("XRANGE", self._events, f"({after}", "+", "COUNT", EVENTS_A_READ),
         ]
         _, entries = await self.cache.run(lambda client: run_all(client, commands))
         return [(identifier.decode(), fields[b"event"].decode()) for identifier, fields in entries]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -22,11 +23,14 @@ CHECK_EVERY_S = 5.0
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     resources = resources_of(app)
     readiness = Readiness(resources, needs=app.state.needs)
+    whose = supervised(
+        "deployment", partial(resources.deployment.watch, resources.pg, resources.cache), every_s=CHECK_EVERY_S
+    )
     async with Registry(resources) as registry:
         with Publisher(resources):
             checks = supervised("readiness", readiness.report, every_s=CHECK_EVERY_S)
             yield {"registry": registry, "readiness": readiness, "scrapes": Scrapes()}
-            await end(checks)
+            await end(checks, whose)
 
 
 router = APIRouter(tags=["ops"], lifespan=_lifespan)

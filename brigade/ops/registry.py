@@ -33,14 +33,14 @@ SILENT_S = 1.2
 """A worker that has not written for so long is asked after."""
 TIMEOUT_S = 0.5
 
-INDEX = "{workers}:index"
-
 
 class Registry:
     def __init__(self, resources: Resources) -> None:
         self.own = OwnState(resources)
         self.resources = resources
-        self._key = f"{{workers}}:{self.own.id}"
+        self._keys = resources.cache.keys
+        self._key = self._keys.tagged("workers", self.own.id)
+        self._index = self._keys.tagged("workers", "index")
         self._beats = itertools.count()
         self._seen: dict[bytes, tuple[bytes, float]] = {}
         """The last beat of each worker of this host, and when this worker first saw it, by `time.monotonic`."""
@@ -63,7 +63,7 @@ class Registry:
         """Return the live workers, and whether these are all of them: without Redis it is this one alone."""
         own = self.own.read()
         try:
-            values = (await self.resources.cache.run(_read_all)).values()
+            values = (await self.resources.cache.run(self._read_all)).values()
         except CacheUnavailable:
             return [own], False
         states = [state for value in values if (state := _parse(value)) is not None]
@@ -90,21 +90,23 @@ class Registry:
             await client.aclose()
 
     async def _publish(self, client: Any) -> None:
+        if self.resources.cache.is_foreign:
+            return
         now_s = time.monotonic()
         if sign := now_s - self._signed_s >= SIGN_EVERY_S:
             self.own.measure_cpu()
         async with client.pipeline(transaction=False) as pipe:
             pipe.set(self._key, _value(b"%d" % next(self._beats), self.own.read()), px=FORGET_AFTER_MS)
-            pipe.sadd(INDEX, self._key)
+            pipe.sadd(self._index, self._key)
             await pipe.execute()
         if sign:
-            await copies.sign(client)
+            await copies.sign(client, self._keys)
             self._signed_s = now_s
         await self._look_after_neighbours(client, now_s)
 
     async def _look_after_neighbours(self, client: Any, now_s: float) -> None:
         before, self._seen = self._seen, {}
-        for key, value in (await _read_all(client)).items():
+        for key, value in (await self._read_all(client)).items():
             state = _parse(value)
             if state is None or state.host != self.own.host or state.pid == self.own.pid:
                 continue
@@ -119,14 +121,13 @@ class Registry:
                 update = {"state": "frozen", "silent": True, "stalled_ms": round(silent_s * 1000)}
                 await client.set(key, _value(beat, state.model_copy(update=update)), px=FORGET_AFTER_MS, xx=True)
 
-
-async def _read_all(redis: Any) -> dict[bytes, bytes]:
-    """What the workers have written, by their keys. Those that Redis has forgotten leave the index."""
-    keys = list(await redis.smembers(INDEX))
-    values = await redis.mget(keys) if keys else []
-    if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
-        await redis.srem(INDEX, *gone)
-    return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+    async def _read_all(self, redis: Any) -> dict[bytes, bytes]:
+        """What the workers have written, by their keys. Those that Redis has forgotten leave the index."""
+        keys = list(await redis.smembers(self._index))
+        values = await redis.mget(keys) if keys else []
+        if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
+            await redis.srem(self._index, *gone)
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
 
 def _value(beat: bytes, state: WorkerState) -> bytes:

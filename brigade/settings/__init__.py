@@ -27,7 +27,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from brigade.settings import dotenv
 from brigade.settings.callers import ApiKey, Rate
-from brigade.settings.store_urls import read_postgres_url, read_redis_url, with_password
+from brigade.settings.postgres_url import PostgresUrl, read_postgres_url, with_password
+from brigade.settings.redis_url import read_redis_url
 
 DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
@@ -81,6 +82,8 @@ class Settings(BaseSettings):
     """Password, of any characters and as it is, for each of these URLs that names a user and no password."""
     redis_url: SecretStr | None = None
     """Redis or Valkey, as redis://host:port/0, redis+cluster://host:port,host:port or redis+sentinel://host:port,host:port/service."""
+    deployment: Annotated[str, Field(max_length=64)] = ""
+    """Name that this deployment's keys in Redis carry, the same for all its replicas; if not set, the name of its database."""
     db_connection_budget: PositiveInt | None = None
     """Postgres connections of all workers of all replicas; if not set, the server's max_connections less a reserve."""
 
@@ -161,6 +164,22 @@ class Settings(BaseSettings):
         names = ("database_url", "database_read_url", "migration_database_url") if isinstance(password, str) else ()
         return values | {name: with_password(values[name], str(password)) for name in names if values.get(name)}
 
+    @property
+    def deployment_name(self) -> str:
+        """What tells this deployment's keys from those of others in the same Redis."""
+        return self.deployment or (self._database.database if self._database else "") or "brigade"
+
+    @property
+    def deployment_address(self) -> str:
+        """What has to tell two deployments of one name apart while Postgres cannot say who it is."""
+        if self.deployment:
+            return "named"
+        return self._database.digest if self._database else ""
+
+    @property
+    def _database(self) -> PostgresUrl | None:
+        return read_postgres_url(self.database_url.get_secret_value()) if self.database_url else None
+
     @field_validator("host")
     @classmethod
     def _every_address(cls, value: str) -> str:
@@ -217,9 +236,7 @@ class Settings(BaseSettings):
     @field_validator("database_url", "database_read_url", "migration_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            read_postgres_url(value.get_secret_value())
-        return value
+        return value and SecretStr(read_postgres_url(value.get_secret_value()).dsn)
 
     @field_validator("redis_url")
     @classmethod
@@ -276,10 +293,10 @@ class Settings(BaseSettings):
 
 def _from_files(kind: "type[Settings]") -> dict[str, Any]:
     """Of each `NAME` that is not set, what the file says that `NAME_FILE` names: so Compose and Swarm hand over secrets."""
-    values = {}
+    values, added = {}, {name.upper(): value for name, value in dotenv.read().items()}
     for name in kind.model_fields:
         variable = f"{name.upper()}_FILE"
-        path = os.environ.get(variable)
+        path = os.environ.get(variable) or added.get(variable)
         if not path:
             continue
         try:
@@ -288,7 +305,7 @@ def _from_files(kind: "type[Settings]") -> dict[str, Any]:
             raise ConfigurationError(f"{variable} names a file that cannot be read: {error}.") from None
         if not value:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
             raise ConfigurationError(f"{variable} names an empty file: {path}.")
-        if not os.environ.get(name.upper()):
+        if not (os.environ.get(name.upper()) or (added.get(name.upper()) and not os.environ.get(variable))):
             values[name] = value
     return values
 

@@ -1,6 +1,6 @@
 """Redis as the features see it: behind a breaker, every wait bounded, and a connection of its own for the hot path.
 
-Names no key. What to do without Redis is for its users to decide.
+Names no key itself: `keys` makes those that its users name. What to do without Redis is for its users to decide.
 """
 
 import time
@@ -12,6 +12,7 @@ from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from brigade.errors import CacheUnavailable
 from brigade.stores.breaker import Breaker
+from brigade.stores.keys import Keys
 from brigade.stores.redis_client import AnyRedis, read_each, run_all
 from brigade.stores.redis_errors import KNOWN_REFUSALS, NO_ANSWER, REDIS_FAILURES, code_of, is_mistake
 from brigade.stores.redis_line import Line, Lines
@@ -22,13 +23,22 @@ from brigade.telemetry.tracing import note
 T = TypeVar("T")
 
 
+UNNAMED = Keys("brigade")
+
+
 class Cache:
     """Redis, asked through a breaker. Its users must be able to go on without it, or say so with the 503 it raises."""
 
-    def __init__(self, client: AnyRedis, breaker: Breaker, line: Line | Lines | None = None) -> None:
+    def __init__(
+        self, client: AnyRedis, breaker: Breaker, line: Line | Lines | None = None, *, keys: Keys = UNNAMED
+    ) -> None:
         self.redis = client
         self.breaker = breaker
         self.line = line
+        self.keys = keys
+        self.key_prefix = keys.prefix
+        self.is_foreign = False
+        """The keys of this name belong to another database, so nothing here may be read or written."""
 
     async def run(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """Await `call(redis)`.
@@ -36,6 +46,12 @@ class Cache:
         Raises:
             CacheUnavailable: Redis did not answer, refused, or did not answer lately and is left alone for a moment.
         """
+        if self.is_foreign:
+            raise CacheUnavailable("Redis belongs to another deployment.")
+        return await self.ask(call)
+
+    async def ask(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        """As `run`, also where the keys are another deployment's: for the question whose they are."""
         if not self.breaker.allows():
             raise CacheUnavailable("Redis did not answer lately.")
         began_s = time.perf_counter()

@@ -3,7 +3,8 @@
 import socket
 from typing import Any
 
-KEY = "{workers}:copies"
+from brigade.stores.keys import Keys
+
 SILENT_S = 5
 """A copy of which nothing was heard for so long is gone. Its workers give a sign once a second."""
 
@@ -16,6 +17,6 @@ return redis.call('ZCARD', KEYS[1])
 """
 
 
-async def sign(redis: Any) -> int:
+async def sign(redis: Any, keys: Keys) -> int:
     """Say that this copy lives; how many do, this one included."""
-    return int(await redis.eval(SIGN, 1, KEY, socket.gethostname(), SILENT_S))
+    return int(await redis.eval(SIGN, 1, keys.tagged("workers", "copies"), socket.gethostname(), SILENT_S))

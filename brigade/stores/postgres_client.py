@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from brigade.settings.store_urls import read_postgres_url
+from brigade.settings.postgres_url import read_postgres_url
 
 NEXT_HOST_AFTER_S = 0.2
 """A server in the same zone has taken a connection in 20 ms. asyncpg itself waits for a silent one as long as it may, and
@@ -20,9 +20,13 @@ async def connect(dsn: str | None = None, *, timeout: float = 60, **options: Any
 
     Raises: as asyncpg.connect.
     """
-    hosts = read_postgres_url(dsn or "")
-    if not hosts:
-        return await asyncpg.connect(dsn, timeout=timeout, **options)
+    url = read_postgres_url(dsn or "")
+    hosts = url.hosts
+    if len(hosts) < 2:
+        if hosts:  # asyncpg would take what follows a colon in the folder of a socket for a port
+            (options["host"], options["port"]) = hosts[0]
+        return await asyncpg.connect(url.dsn, timeout=timeout, **options)
+    dsn = url.dsn
     calls = [partial(asyncpg.connect, dsn, host=host, port=port, timeout=timeout, **options) for host, port in hosts]
     async with asyncio.timeout(timeout):
         connection, _, errors = await staggered_race(calls, NEXT_HOST_AFTER_S)

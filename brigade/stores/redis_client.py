@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from brigade.settings.store_urls import read_redis_url
+from brigade.settings.redis_url import read_redis_url
 
 AnyRedis = Redis | RedisCluster
 Ask = Callable[..., Awaitable[Any]]
@@ -45,7 +45,7 @@ def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) 
     asking = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
-        "password": place.sentinel_password,
+        **place.sentinel_options,
         "retry": Retry(NoBackoff(), 0),  # by default it would ask one that is away for seconds
     }
     sentinel = Sentinel(place.nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]

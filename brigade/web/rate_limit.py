@@ -32,6 +32,7 @@ class Allowance:
     def __init__(self, cache: Cache, rate: Rate) -> None:
         self.cache = cache
         self.rate = rate
+        self._prefix = f"{cache.key_prefix}rate:"
         self._step_s = rate.period_s / rate.requests
         self._full_at: dict[str, float] = {}
         """Of each caller, no later than Redis has it: whom this refuses, Redis would. And all there is while Redis is away."""
@@ -54,7 +55,8 @@ class Allowance:
         asked_at = time.monotonic()
         step_us, period_us = round(self._step_s * 1e6), self.rate.period_s * 1_000_000
         try:
-            ahead_us = await self.cache.run(lambda redis: redis.eval(TAKE, 1, f"rate:{caller}", step_us, period_us))
+            key = self._prefix + caller
+            ahead_us = await self.cache.run(lambda redis: redis.eval(TAKE, 1, key, step_us, period_us))
         except CacheUnavailable:
             unshared.total += 1
             asked_at, ahead_s = time.monotonic(), self._ahead_s(caller)

@@ -7,8 +7,8 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from redis.exceptions import ResponseError
@@ -34,7 +34,6 @@ ON_DISK_TRIES, ON_DISK_WAIT_MS = 8, 150
 DECODED = 2048
 """Values decoded lately: the links that are followed most often are few. At most 8 MB, and 1 where URLs are of usual length."""
 
-CLICKS, MOVING, LEASE = "{links}:clicks", "{links}:clicks:moving", "{links}:clicks:lease"
 UNKNOWN_MARK, TOMBSTONE = b"-", b"x"
 
 # A value found there is newer than ours, but for "unknown": the link may have been created since.
@@ -92,14 +91,16 @@ MARKS = {UNKNOWN_MARK: UNKNOWN, TOMBSTONE: BURIED}
 
 async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
     """What is known of `codes`. One that is missing, or `BURIED`, must be looked up in Postgres."""
-    values = await cache.mget([_target_key(code) for code in codes])
+    prefix = _target_prefix(cache)
+    values = await cache.mget([prefix + code for code in codes])
     known = {code: _decode(value) for code, value in zip(codes, values, strict=True) if value is not None}
     return {code: target for code, target in known.items() if target is not None}
 
 
 async def fill_targets(cache: Cache, targets: Mapping[str, Target]) -> None:
     """Keep what Postgres said, for as long as nobody has said something newer."""
-    keys, values = [_target_key(code) for code in targets], [_encode(target) for target in targets.values()]
+    prefix = _target_prefix(cache)
+    keys, values = [prefix + code for code in targets], [_encode(target) for target in targets.values()]
     await cache.run_all([_fill(keys, values, places) for places in cache.together(keys)])
 
 
@@ -113,17 +114,18 @@ async def bury_target(cache: Cache, code: str) -> None:
 
     A reader that saw the link before its deletion would otherwise bring it back into the cache after it.
     """
-    await cache.run(lambda redis: redis.set(_target_key(code), TOMBSTONE, ex=TOMBSTONE_TTL_S))
+    await cache.run(lambda redis: redis.set(_target_prefix(cache) + code, TOMBSTONE, ex=TOMBSTONE_TTL_S))
 
 
 async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mapping[int, int]) -> None:
     """A journal's batches must come in order; one that was added before changes nothing."""
     counts = json.dumps(clicks)  # one argument: redis-py takes a microsecond for each
-    keys = [f"{{links}}:journal:{journal}", CLICKS]
+    clicks_key = click_keys(cache).clicks
+    journal_key = cache.keys.tagged("links", "journal", journal)
 
     async def add(redis: AnyRedis) -> None:
-        async with one_connection(redis, CLICKS) as ask:
-            await ask("EVAL", ADD_CLICKS, 2, *keys, sequence, JOURNAL_TTL_S, counts)
+        async with one_connection(redis, clicks_key) as ask:
+            await ask("EVAL", ADD_CLICKS, 2, journal_key, clicks_key, sequence, JOURNAL_TTL_S, counts)
             if await _has_replicas(ask):  # a fail-over that comes now would lose what has left the journal
                 await ask("WAIT", 1, REPLICA_WAIT_MS)
 
@@ -135,12 +137,12 @@ async def take_clicks(cache: Cache) -> tuple[str, dict[int, int]] | None:
 
     None where there are no clicks, or where another worker has just taken them.
     """
-    return await cache.run(_take_clicks)
+    return await cache.run(partial(_take_clicks, keys=click_keys(cache)))
 
 
-async def _take_clicks(redis: AnyRedis) -> tuple[str, dict[int, int]] | None:
-    async with one_connection(redis, CLICKS) as ask:
-        found = await ask("EVAL", TAKE_CLICKS, 3, CLICKS, MOVING, LEASE, uuid4().hex, LEASE_MS)
+async def _take_clicks(redis: AnyRedis, *, keys: "ClickKeys") -> tuple[str, dict[int, int]] | None:
+    async with one_connection(redis, keys.clicks) as ask:
+        found = await ask("EVAL", TAKE_CLICKS, 3, *keys, uuid4().hex, LEASE_MS)
         if not found:
             return None
         await _reach_disk(ask)
@@ -171,11 +173,24 @@ async def _has_replicas(ask: Ask) -> bool:
 
 
 async def forget_clicks(cache: Cache, batch: str) -> None:
-    await cache.run(lambda redis: redis.eval(FORGET_CLICKS, 2, MOVING, LEASE, batch))
+    keys = click_keys(cache)
+    await cache.run(lambda redis: redis.eval(FORGET_CLICKS, 2, keys.moving, keys.lease, batch))
 
 
-def _target_key(code: str) -> str:
-    return f"links:target:{code}"
+def _target_prefix(cache: Cache) -> str:
+    """It has no hash tag, so that targets spread over a cluster."""
+    return f"{cache.key_prefix}links:target:"
+
+
+class ClickKeys(NamedTuple):
+    clicks: str
+    moving: str
+    lease: str
+
+
+def click_keys(cache: Cache) -> ClickKeys:
+    parts = ("clicks",), ("clicks", "moving"), ("clicks", "lease")
+    return ClickKeys(*(cache.keys.tagged("links", *part) for part in parts))
 
 
 def _encode(target: Target) -> tuple[bytes, int]:

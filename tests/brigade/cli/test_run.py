@@ -1,17 +1,21 @@
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import asyncpg
+import httpx
 import psutil
 import pytest
 from redis.asyncio import Redis
 
 from tests.brigade.cli.conftest import Run, add_migration
 from tests.conftest import StartService
+from tests.running import RunningService
 
 
 @pytest.fixture
@@ -44,36 +48,11 @@ def test_state_folder_that_cannot_be_written_is_refused(run: Run, tmp_path: Path
     refused(run("run", PORT=free_port, STATE_DIR=tmp_path / "file" / "state"), "STATE_DIR")
 
 
-def test_postgres_out_of_reach_is_refused_without_its_password(run: Run, taken_port: int, free_port: int) -> None:
-    """The port is taken and silent: connections open, and nothing ever answers."""
-    for port in (9, taken_port):
-        done = run("run", PORT=free_port, DATABASE_URL=f"postgresql://user:s3cret@127.0.0.1:{port}/db")
-        refused(done, "DATABASE_URL", f"127.0.0.1:{port}", "does not answer")
-        assert json.loads(done.stderr.splitlines()[0])["server"] == f"Postgres at 127.0.0.1:{port}"
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [(("brigade:", "brigade:s3cret"), "password authentication failed"), (("/empty_", "/gone_"), "does not exist")],
-)
-def test_postgres_that_will_not_have_us_is_refused_at_once(
-    run: Run, empty_database: str, free_port: int, change: tuple[str, str], says: str
-) -> None:
-    done = run("run", PORT=free_port, DATABASE_URL=empty_database.replace(*change))
-    refused(done, "DATABASE_URL", "refuses", says)
-    assert "waiting" not in done.stderr
-
-
 @pytest.mark.parametrize("password", ["s3/cret", "s3#s3cret"])
 def test_password_that_breaks_its_url_is_not_shown(run: Run, free_port: int, password: str) -> None:
     done = run("run", PORT=free_port, DATABASE_URL=f"postgresql://user:{password}@127.0.0.1:9/db")
     refused(done, "DATABASE_URL")
     assert "s3" not in done.stderr
-
-
-def test_redis_out_of_reach_is_refused(run: Run, empty_database: str, code: Path, free_port: int) -> None:
-    done = run("run", code=code, PORT=free_port, DATABASE_URL=empty_database, REDIS_URL="redis://:s3cret@127.0.0.1:9/0")
-    refused(done, "REDIS_URL", "127.0.0.1:9", "does not answer")
 
 
 def test_schema_that_lacks_a_migration_is_refused(run: Run, empty_database: str, code: Path, free_port: int) -> None:
@@ -96,8 +75,8 @@ async def test_more_copies_than_replicas_are_refused(
 ) -> None:
     """Twice as many are let in, as an update runs old and new together."""
     seconds, _ = await redis.time()
-    await redis.zadd("{workers}:copies", {"one": seconds, "another": seconds, "one-long-gone": seconds - 60})
-    backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port}
+    await redis.zadd("{test:workers}:copies", {"one": seconds, "another": seconds, "one-long-gone": seconds - 60})
+    backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port, "DEPLOYMENT": "test"}
     done = await anyio.to_thread.run_sync(lambda: run("run", **backends))
     refused(done, "REPLICAS is 1", "3 copies", "set REPLICAS to 3")
 
@@ -113,3 +92,58 @@ async def test_run_prints_the_plan_and_becomes_gunicorn_with_as_many_workers(
     assert plan["workers"] == 3
     most = await pg.fetchval("SELECT current_setting('max_connections')::int")
     assert plan["db_pool"] * 3 * 2 <= plan["connection_budget"] < most
+
+
+def answers(service: "RunningService", path: str) -> tuple[int, str]:
+    """Of a service that may have to wait for a server before it starts."""
+    deadline = time.monotonic() + 30
+    while True:
+        assert service.running, service.log()
+        with suppress(httpx.TransportError):
+            answer = httpx.get(f"{service.url}{path}", timeout=5)
+            return answer.status_code, answer.text
+        assert time.monotonic() < deadline, service.log()
+        time.sleep(0.05)
+
+
+AWAY = ["silent", "refuses", "password authentication failed", "does not exist"]
+
+
+@pytest.mark.drives("links")
+@pytest.mark.parametrize("how", AWAY)
+def test_service_starts_while_postgres_is_away_or_will_not_have_it(
+    start_service: StartService, taken_port: int, database_url: str, how: str
+) -> None:
+    """With what Redis knows, although the copies that filled it have gone."""
+    before = start_service(workers=1, DEPLOYMENT="shop")
+    httpx.post(f"{before.url}/links", json={"url": "http://example.com/", "code": "known"})
+    assert httpx.get(f"{before.url}/r/known").status_code == 307
+    before.stop()
+    place, user = database_url.rpartition("@")[2], database_url.rpartition("@")[0]
+    elsewhere = {
+        "silent": f"{user}@127.0.0.1:{taken_port}/{place.rpartition('/')[2]}",
+        "refuses": f"{user}@127.0.0.1:9/{place.rpartition('/')[2]}",
+        "password authentication failed": f"{user}s3cret@{place}",
+        "does not exist": f"{user}@{place}_gone",
+    }[how]
+    service = start_service(workers=1, ready=False, DATABASE_URL=elsewhere, DEPLOYMENT="shop")
+    status, _ = answers(service, "/r/known")
+    assert status == 307
+    assert answers(service, "/livez")[0] == 200
+    assert "Starting without it" in service.log()
+    assert "s3cret" not in service.log()
+
+
+@pytest.mark.drives("links")
+@pytest.mark.parametrize("url", ["redis://:s3cret@127.0.0.1:9/0", "{}"])
+def test_service_starts_while_redis_is_away_or_refuses_the_login(
+    start_service: StartService, redis_url: str, url: str
+) -> None:
+    wrong = redis_url.replace("redis://:", "redis://:s3cret")
+    service = start_service(workers=1, ready=False, REDIS_URL=url.format(wrong))
+    assert answers(service, "/readyz") == (200, '{"status":"degraded","postgres":"ok","redis":"unavailable"}')
+    made = httpx.post(f"{service.url}/links", json={"url": "http://example.com/", "code": "kept"})
+    assert made.status_code == 201
+    assert httpx.get(f"{service.url}/r/kept").status_code == 307
+    assert "Starting without it" in service.log()
+    assert "s3cret" not in service.log()

@@ -77,17 +77,17 @@ async def test_a_viewer_who_returns_misses_nothing_and_sees_nothing_twice(start_
 
 
 async def test_nothing_is_told_while_nobody_watches(start_service: StartService, redis: Redis) -> None:
-    service = start_service(workers=1)
+    service = start_service(workers=1, DEPLOYMENT="test")
     async with client_of(service) as client:
         await client.get("/lab/sleep/awaited?ms=10")
         await asyncio.sleep(2.5)
-        assert not [key async for key in redis.scan_iter("{lab}*")]
+        assert not [key async for key in redis.scan_iter("{test:lab}*")]
         await events_until(client, lambda events: any(name == "work" for name, *_ in events))
-        assert await redis.exists("{lab}:events")
+        assert await redis.exists("{test:lab}:events")
         await asyncio.sleep(4)  # the workers notice within three seconds
-        length = await redis.xlen("{lab}:events")
+        length = await redis.xlen("{test:lab}:events")
         await asyncio.sleep(1)
-        assert await redis.xlen("{lab}:events") == length
+        assert await redis.xlen("{test:lab}:events") == length
 
 
 async def test_a_stream_outlives_the_request_timeout_and_ends_with_its_worker(start_service: StartService) -> None:

@@ -78,7 +78,7 @@ def test_a_service_that_fails_in_every_way_says_no_secret(
     assert "Fatal Python error" in log
     assert "UndefinedTableError" in log
     # Which key it was is in the log, also where the access log is thinned out.
-    written = re.findall(r'"status": (\d+).*?"key": "([^"]*)"', log)
+    written = re.findall(r'"status": ?(\d+).*?"key": ?"([^"]*)"', log)
     unnamed = [key for _, key in written if key != "team"]
     assert {("201", "team"), ("500", "team")} <= set(written)
     assert len(set(unnamed)) == 1

@@ -149,6 +149,26 @@ def test_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch
     assert (load(Settings).log_level, load(Settings).port) == ("debug", 9001)
 
 
+def test_file_variable_in_dotenv_is_read_as_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keys whose file was ignored would let everybody write."""
+    (tmp_path / "keys").write_text("team:secret")
+    (tmp_path / "other").write_text("other:secret")
+    (tmp_path / ".env").write_text(f"LOG_LEVEL=error\nAPI_KEYS_FILE={tmp_path / 'keys'}\n")
+    monkeypatch.chdir(tmp_path)
+    assert [key.id for key in load(Settings).api_keys] == ["team"]
+    monkeypatch.setenv("API_KEYS_FILE", str(tmp_path / "other"))
+    assert [key.id for key in load(Settings).api_keys] == ["other"]
+    monkeypatch.setenv("API_KEYS", "third:secret")
+    assert [key.id for key in load(Settings).api_keys] == ["third"]
+    monkeypatch.delenv("API_KEYS")
+    monkeypatch.delenv("API_KEYS_FILE")
+    (tmp_path / ".env").write_text(f"API_KEYS=fourth:secret\nAPI_KEYS_FILE={tmp_path / 'keys'}\n")
+    assert [key.id for key in load(Settings).api_keys] == ["fourth"]
+    (tmp_path / ".env").write_text("API_KEYS_FILE=/nowhere\n")
+    with pytest.raises(ConfigurationError, match="API_KEYS_FILE names "):
+        load(Settings)
+
+
 @pytest.mark.parametrize(
     ("changed", "value", "named"),
     [

@@ -30,7 +30,7 @@ CODES = [f"link-{number}" for number in range(50)]
 
 @pytest.fixture(scope="module")
 def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
-    with ValkeyCluster(tmp_path_factory.mktemp("cluster"), key="{links}:clicks") as cluster:
+    with ValkeyCluster(tmp_path_factory.mktemp("cluster"), key="{test:links}:clicks") as cluster:
         yield cluster
 
 
@@ -126,7 +126,7 @@ async def test_service_and_doctor_work_with_a_cluster(
 async def test_fail_over_of_a_cluster_keeps_the_clicks(
     start_service: StartService, cluster: ValkeyCluster, codes: list[str], pg: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    service = start_service(workers=2, REDIS_URL=cluster.url)
+    service = start_service(workers=2, REDIS_URL=cluster.url, DEPLOYMENT="test")
     await assert_clicks_are_kept(Visitors(service.port, codes, visits=10**9), cluster.owner, cluster.replica, pg)
 
 

@@ -12,12 +12,11 @@ from brigade.resources import Resources
 from local.servers import Valkey
 from service.features.links.cache import (
     BURIED,
-    CLICKS,
-    LEASE,
     UNKNOWN,
     Target,
     add_clicks,
     bury_target,
+    click_keys,
     fill_targets,
     forget_clicks,
     read_targets,
@@ -38,7 +37,7 @@ async def test_a_target_comes_back_as_it_was(resources: Resources, redis: Redis)
     keys = [key async for key in redis.scan_iter()]
     assert len(keys) == 3
     for key in keys:
-        assert key.startswith(b"links:target:")
+        assert key.startswith(f"{resources.cache.key_prefix}links:target:".encode())
         assert 0 < await redis.ttl(key) <= 300
 
 
@@ -54,7 +53,7 @@ async def test_a_late_reader_does_not_bring_a_deleted_link_back(resources: Resou
     await bury_target(resources.cache, "code")
     await fill_targets(resources.cache, {"code": HERE})
     assert await read_targets(resources.cache, ["code"]) == {"code": BURIED}
-    assert 30 < await redis.ttl("links:target:code") <= 60
+    assert 30 < await redis.ttl(f"{resources.cache.key_prefix}links:target:code") <= 60
 
 
 async def test_clicks_are_added_once_a_sequence_number(resources: Resources, redis: Redis) -> None:
@@ -66,12 +65,12 @@ async def test_clicks_are_added_once_a_sequence_number(resources: Resources, red
         ("a", 1, {7: 9}),
     ]:
         await add_clicks(resources.cache, journal=journal, sequence=sequence, clicks=clicks)
-    assert await redis.hgetall(CLICKS) == {b"7": b"3", b"8": b"6"}
+    assert await redis.hgetall(click_keys(resources.cache).clicks) == {b"7": b"3", b"8": b"6"}
 
 
 async def test_a_full_batch_fits_in_a_call(resources: Resources, redis: Redis) -> None:
     await add_clicks(resources.cache, journal="a", sequence=1, clicks=dict.fromkeys(range(4096), 1))
-    assert await redis.hlen(CLICKS) == 4096
+    assert await redis.hlen(click_keys(resources.cache).clicks) == 4096
 
 
 async def test_what_was_taken_is_taken_again_until_it_is_forgotten(resources: Resources, redis: Redis) -> None:
@@ -83,10 +82,10 @@ async def test_what_was_taken_is_taken_again_until_it_is_forgotten(resources: Re
     assert first[1] == {7: 2}
     await add_clicks(cache, journal="a", sequence=2, clicks={7: 1})
     assert await take_clicks(cache) is None  # another has the lease
-    await redis.delete(LEASE)  # that one died
+    await redis.delete(click_keys(cache).lease)  # that one died
     assert await take_clicks(cache) == first
     await forget_clicks(cache, uuid4().hex)
-    await redis.delete(LEASE)
+    await redis.delete(click_keys(cache).lease)
     assert await take_clicks(cache) == first
     await forget_clicks(cache, first[0])
     second = await take_clicks(cache)
@@ -116,7 +115,7 @@ async def test_no_order_of_events_loses_or_doubles_a_click(
                 if taken := await take_clicks(cache):
                     assert moved.setdefault(taken[0], taken[1][7]) == taken[1][7]
             case "die":
-                await redis.delete(LEASE)
+                await redis.delete(click_keys(cache).lease)
             case "forget" if moved:
                 await forget_clicks(cache, list(moved)[-1])
     assert sum(moved.values()) == added

@@ -129,7 +129,7 @@ async def test_two_movers_at_once_move_each_click_once(
     await cache.add_clicks(resources.cache, journal="a", sequence=1, clicks={link_id: 5})
     movers = [Clicks(resources) for _ in range(4)]
     for _ in range(5):
-        await redis.delete(cache.LEASE)
+        await redis.delete(cache.click_keys(resources.cache).lease)
         await asyncio.gather(*(mover._move() for mover in movers))
         await cache.add_clicks(resources.cache, journal="b", sequence=1, clicks={link_id: 5})
     await movers[0]._move()
@@ -143,10 +143,10 @@ async def test_a_mover_that_died_between_its_steps_is_repeated(
     taken = await cache.take_clicks(resources.cache)
     assert taken
     await store.add_clicks(resources.pg, batch=taken[0], clicks=taken[1])
-    await redis.delete(cache.LEASE)
+    await redis.delete(cache.click_keys(resources.cache).lease)
     async with Clicks(resources):
         await reach(database_url, 5)
-    assert not await redis.exists(cache.CLICKS, cache.MOVING)
+    assert not await redis.exists(*cache.click_keys(resources.cache)[:2])
 
 
 async def test_clicks_wait_while_redis_is_away(

@@ -164,7 +164,7 @@ async def test_deleting_beside_readers_leaves_no_reader_behind(resources: Resour
         for worker in workers:
             with pytest.raises(LinkNotFound):
                 await worker.resolve(code)
-        assert await redis.get(f"links:target:{code}") == b"x"
+        assert await redis.get(f"{resources.cache.key_prefix}links:target:{code}") == b"x"
         for reader in readers:
             assert reader.exception() is None or isinstance(reader.exception(), LinkNotFound)
 

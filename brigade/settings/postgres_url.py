@@ -1,0 +1,173 @@
+"""What DATABASE_URL says: hosts, database, and libpq's own parameters. Opens nothing.
+
+Refusals quote nothing of a URL but names of parameters, as the rest may hold a password.
+"""
+
+import re
+import ssl
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+POSTGRES = re.compile(
+    r"(?P<scheme>postgres(?:ql)?)://(?:(?P<user>[^@/?#]*)@)?(?P<hosts>[^/?#]*)(?:/(?P<path>[^?#]*))?(?:\?(?P<query>[^#]*))?"
+)
+PORT = 5432
+SETTLES = {"read-write", "primary", "standby", "read-only"}
+"""Values of target_session_attrs that say which of several servers is meant."""
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
+SYSTEM_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+
+# Deadlines are the service's own, and keepalives are no use beside them. asyncpg has neither GSS encryption nor channel
+# binding: sslmode=verify-full is what proves to the client which server it is.
+LEFT_OUT: dict[str, set[str] | None] = {
+    "application_name": None,
+    "channel_binding": None,
+    "client_encoding": {"utf8", "utf-8", "unicode", "auto"},
+    "connect_timeout": None,
+    "fallback_application_name": None,
+    "gssdelegation": {"0"},
+    "gssencmode": {"disable", "prefer"},
+    "keepalives": None,
+    "keepalives_count": None,
+    "keepalives_idle": None,
+    "keepalives_interval": None,
+    "load_balance_hosts": {"disable"},
+    "replication": {"0", "false", "off", "no"},
+    "requiressl": {"0"},
+    "sslcertmode": {"allow"},
+    "sslcompression": {"0"},
+    "sslsni": {"1"},
+    "tcp_user_timeout": None,
+}
+"""Parameters of libpq that change nothing here, with the values of which that is true."""
+REFUSED = {
+    "hostaddr",
+    "requirepeer",
+    "require_auth",
+    "sslcrldir",
+    "sslkeylogfile",
+    "scram_client_key",
+    "scram_server_key",
+}
+REFUSED |= {"min_protocol_version", "max_protocol_version", "servicefile"}
+UNREADABLE = (
+    "cannot be read: it is postgresql://user:password@host:port/database, and in a password @ / # ? are %40 %2F %23 %3F"
+)
+
+
+@dataclass(frozen=True)
+class PostgresUrl:
+    dsn: str
+    """As asyncpg understands it: the URL without what changes nothing here."""
+    hosts: list[tuple[str, int]]
+    """Empty where a service file, or libpq's own variables and defaults, have to say it. A socket's folder is a host."""
+    database: str
+    files: dict[str, str]
+    """Files that it names, by parameter."""
+    asks_for_channel_binding: bool
+
+    @property
+    def places(self) -> str:
+        """For people: ` at host:port, host:port`, or the folder of a socket."""
+        shown = [host if host.startswith("/") else f"{_bracketed(host)}:{port}" for host, port in self.hosts]
+        return f" at {', '.join(shown)}" if shown else ""
+
+    @property
+    def digest(self) -> str:
+        """The same for the same hosts and database, whatever the user, the password and the order of hosts."""
+        return sha256(repr((sorted(self.hosts), self.database)).encode()).hexdigest()[:16]
+
+
+def read_postgres_url(url: str) -> PostgresUrl:
+    """
+    Raises:
+        ValueError: it cannot be used.
+    """
+    if not re.match(r"postgres(ql)?://", url):
+        raise ValueError("must start with postgresql:// or postgres://")
+    found = POSTGRES.fullmatch(url)
+    if found is None or re.search(r"%(?![0-9a-fA-F]{2})", url):
+        raise ValueError(UNREADABLE)
+    parameters = dict(parse_qsl(found["query"] or "", keep_blank_values=True))
+    hosts = _hosts(found["hosts"], parameters)
+    if len(hosts) > 1 and parameters.get("target_session_attrs") not in SETTLES:
+        raise ValueError(
+            "names several hosts: add ?target_session_attrs=read-write, or standby where only reads go, "
+            "so that the right one is taken"
+        )
+    binding = parameters.get("channel_binding") == "require"
+    kept = {name: value for name, value in parameters.items() if not _is_left_out(name, value)}
+    if kept.get("sslrootcert") == "system":
+        kept["sslrootcert"] = _system_roots(kept.get("sslmode"))
+    user = unquote((found["user"] or "").partition(":")[0])
+    database = unquote(found["path"] or "") or kept.get("dbname") or kept.get("database") or kept.get("user") or user
+    files = {name: kept[name] for name in FILES if kept.get(name)}
+    base = url.partition("?")[0].partition("#")[0]
+    dsn = f"{base}?{urlencode(kept, quote_via=quote, safe='/:')}" if kept else base
+    return PostgresUrl(dsn, hosts, database, files, binding)
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL with this password, if it names a user and has none itself."""
+    return re.sub(r"^(\w+://[^:@/?#]+):?@", lambda found: f"{found[1]}:{quote(password, safe='')}@", url)
+
+
+def _is_left_out(name: str, value: str) -> bool:
+    harmless = LEFT_OUT.get(name, set())
+    if harmless is None or value.lower() in harmless:
+        return True
+    if name in REFUSED or name in LEFT_OUT:
+        raise ValueError(f"asks for {name}, which this service cannot do with that value: leave it out")
+    return False
+
+
+def _hosts(listed: str, parameters: dict[str, str]) -> list[tuple[str, int]]:
+    """Those before the path, or else those of ?host= and ?port=."""
+    ports = [port for port in parameters.get("port", "").split(",") if port]
+    listed = listed or parameters.get("host", "")
+    if not listed:
+        return []
+    hosts = listed.split(",")
+    if len(ports) not in {0, 1, len(hosts)}:
+        raise ValueError(UNREADABLE)
+    defaults = ports if len(ports) > 1 else (ports or [str(PORT)]) * len(hosts)
+    return [read_host(unquote(host), default) for host, default in zip(hosts, defaults, strict=True)]
+
+
+def read_host(host: str, default_port: str | int) -> tuple[str, int]:
+    """
+    Raises:
+        ValueError: it is neither a host with a port nor the folder of a socket.
+    """
+    if host.startswith("/"):
+        found, port = host, str(default_port)
+    else:
+        parts = re.fullmatch(r"(?P<host>\[[0-9a-fA-F:.%\w]+\]|[\w.-]+)(:(?P<port>\d{0,5}))?", host)
+        if parts is None:
+            raise ValueError(
+                "must list hosts, each host:port, with commas between; in a password @ / # are %40 %2F %23"
+            )
+        found, port = parts["host"].strip("[]"), parts["port"] or str(default_port)
+    if not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError("must list hosts, each host:port, with commas between, and a port is 1 to 65535")
+    return found, int(port)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _system_roots(sslmode: str | None) -> str:
+    if sslmode != "verify-full":
+        raise ValueError("has sslrootcert=system, which needs sslmode=verify-full")
+    known = [ssl.get_default_verify_paths().cafile, *SYSTEM_ROOTS]
+    for path in filter(None, known):
+        if Path(path).is_file():
+            return str(path)
+    raise ValueError("has sslrootcert=system, and this system has no certificates: install ca-certificates")
