@@ -54,6 +54,7 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
 	@$(LOCK) --group policy -o requirements/policy.txt
+	@$(LOCK) --group docs -o requirements/docs.txt
 
 fuzz: development ## Look for what the tests look for, twenty times as long: some minutes; ARGS goes to pytest
 	@FUZZ=20 $(BIN)/python -m pytest -m fuzz $(ARGS)

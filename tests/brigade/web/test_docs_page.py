@@ -1,38 +1,60 @@
-"""`/docs` in a real browser that reaches no CDN: the test is the CDN, and a stand-in for Swagger UI says what it was given."""
+"""`/docs` in a real browser that reaches nothing but the service."""
 
 import httpx
 from playwright.sync_api import Route
 
-from brigade.web.docs_page import SWAGGER_UI
+from brigade.web.docs_page import PARTS
 from tests.browser import open_browser
 from tests.conftest import StartService
 
-STAND_IN = """
-window.SwaggerUIBundle = (options) => fetch(options.url).then((answer) => answer.json()).then((schema) => {
-    document.title = schema.info.title + " is drawn"; document.body.style.color = "red";
-    document.head.appendChild(Object.assign(document.createElement("script"), {text: "document.title += '!'"}));
-    return import("https://elsewhere.example/worm.js");
-}).catch((error) => { document.body.dataset.refused = error.message; });
-window.SwaggerUIBundle.presets = {};
-"""
+ELSEWHERE = "https://elsewhere.example/worm.js"
+INJECT = f"""async () => {{
+    document.head.appendChild(Object.assign(document.createElement("script"), {{text: "document.title += '!'"}}));
+    return await import("{ELSEWHERE}").then(() => "loaded", (error) => "refused");
+}}"""
 
 
-def test_docs_run_what_they_are_made_of_and_nothing_else(start_service: StartService) -> None:
-    service = start_service(workers=1)
+def test_docs_are_drawn_and_tried_out_without_anything_from_elsewhere(start_service: StartService) -> None:
+    service = start_service(workers=1, ROOT_PATH="/shop")
     asked: list[str] = []
+    said: list[str] = []
 
-    def answer(route: Route) -> None:
+    def refuse(route: Route) -> None:
         asked.append(route.request.url)
-        route.fulfill(
-            body=STAND_IN if route.request.url.endswith(".js") else "", headers={"Content-Type": "text/javascript"}
-        )
+        route.abort()
 
     with open_browser() as browser:
         page = browser.new_page()
-        page.route(lambda url: not url.startswith(service.url), answer)
-        page.goto(f"{service.url}/docs")
-        page.wait_for_selector("body[data-refused]", state="attached")
-        assert page.title() == "Brigade is drawn"
-    assert set(asked) == {f"{SWAGGER_UI}swagger-ui-bundle.js", f"{SWAGGER_UI}swagger-ui.css"}
-    policy = httpx.get(f"{service.url}/docs").headers["content-security-policy"]
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.route(lambda url: not url.startswith(service.url), refuse)
+        page.goto(f"{service.url}/shop/docs")
+        operation = page.locator(".opblock-get", has_text="/livez").first
+        operation.wait_for()
+        operation.click()
+        operation.get_by_role("button", name="Try it out").click()
+        operation.get_by_role("button", name="Execute").click()
+        status = operation.locator(".live-responses-table tbody .response-col_status").first
+        assert status.inner_text().startswith("200")
+        assert (asked, said) == ([], [])
+        title = page.title()
+        assert page.evaluate(INJECT) == "refused"
+        assert page.title() == title
+    assert asked == []
+
+
+def test_docs_and_their_parts_are_sent_once(start_service: StartService) -> None:
+    service = start_service(workers=1)
+    for path in ("/docs", *(f"/docs/{name}" for name in PARTS)):
+        first = httpx.get(f"{service.url}{path}")
+        assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
+        again = httpx.get(f"{service.url}{path}", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert httpx.head(f"{service.url}{path}").headers["content-length"] == str(len(first.content))
+    assert httpx.get(f"{service.url}/docs/redoc.standalone.js").status_code == 404
+
+
+def test_docs_may_not_be_framed(start_service: StartService) -> None:
+    policy = httpx.get(f"{start_service(workers=1).url}/docs").headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
+    assert "unsafe" not in policy
