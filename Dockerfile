@@ -98,7 +98,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-IS", "/app/deploy/healthcheck.py", "/livez"]
 CMD ["python", "-m", "service", "run"]
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Brigade" \
       org.opencontainers.image.description="A FastAPI template that uses every core, and proves it." \

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from brigade.web.limits import route_limits
     from brigade.web.problems import documented, may_raise
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "brigade.app": ("Brigade",),
