@@ -76,6 +76,7 @@ class Brigade(FastAPI):
         )
         docs_page.install(self)
         self.settings = settings
+        self.features = tuple(features)
         self.stats = WorkerStats()
         self.telemetry = True
         self.state.needs = Needs.of_all(getattr(feature, "needed", NEEDS_ALL) for feature in features)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from json import dumps
 from typing import Any
 
@@ -75,6 +76,9 @@ async def _examine(project: Project, settings: Settings, findings: list[Finding]
             findings += _postgres(facts, pending(read_scripts(project.features), await read_heads(connection)))
     if settings.database_url:
         url = read_postgres_url(settings.database_url.get_secret_value())
+        if url.asks_for_channel_binding:
+            advice = "set sslmode=verify-full: channel_binding is left out, as asyncpg does not have it"
+            findings.append(Finding("tls", "DATABASE_URL requires channel_binding", advice=advice))
         if len(url.hosts) > 1:
             findings.append(await _hosts(url.dsn, url.hosts))
     if settings.database_read_url:
@@ -87,6 +91,8 @@ async def _examine(project: Project, settings: Settings, findings: list[Finding]
             findings += _redis(name, info)
     with _noted(findings, "sizing", mend="change a variable that the sentence names"):
         findings += _plan(make_plan(settings, facts), settings)
+    with _noted(findings, "features", mend="import it in service/main.py and add it to FEATURES, or delete the folder"):
+        findings.append(await asyncio.to_thread(_features, project, settings))
     findings.append(_files())
     with _noted(findings, "state folder", mend="set STATE_DIR, or give this user the folder"):
         check_state_dir(settings)
@@ -173,6 +179,20 @@ def _memory(plan: Plan, worker_mb: int) -> Finding:
     if need <= limit:
         return Finding("memory", found, advice="restart rather than reload: SIGHUP runs old and new workers together")
     return Finding("memory", found, wrong="lower WEB_CONCURRENCY, or allow more memory")
+
+
+def _features(project: Project, settings: Settings) -> Finding:
+    """Whether every folder of a feature is one of the application's: a folder without its word serves nothing."""
+    module, _, factory = project.app.partition(":")
+    try:
+        features = getattr(import_module(module), factory)(settings).features
+    except (ImportError, SyntaxError) as error:
+        raise CommandError(f"{module} cannot be imported: {error}") from None
+    named = [feature.__name__.rpartition(".")[2] for feature in features]
+    folders = [path.parent.name for path in sorted(project.features.glob("*/__init__.py"))]
+    if forgotten := [name for name in folders if name not in named]:
+        raise CommandError(f"{', '.join(forgotten)} in {project.features} is no feature of the application")
+    return Finding("features", ", ".join(named) or "none")
 
 
 def _files() -> Finding:

@@ -1,13 +1,17 @@
 """`python -m service rehearse`: whether new workers would start, told to the person who is about to reload."""
 
+import asyncio
+from contextlib import suppress
 from importlib import import_module
 
 import uvloop
 
 from brigade.cli import Project
-from brigade.cli.run import check_state_dir
+from brigade.cli.run import check_schema, check_state_dir
+from brigade.cli.schema import pending, read_heads, read_scripts
+from brigade.cli.servers import ServerAway, session
 from brigade.server.rehearsal import start_and_end
-from brigade.settings import load_settings
+from brigade.settings import Settings, load_settings
 from brigade.sizing import make_plan, read_limits
 
 
@@ -15,7 +19,16 @@ def main(project: Project) -> int:
     settings = load_settings(project.settings)
     check_state_dir(settings)
     make_plan(settings, read_limits())
+    asyncio.run(_check_schema(project, settings))
     module, _, factory = project.app.partition(":")
     app = getattr(import_module(module), factory)(settings)
     uvloop.run(start_and_end(app))
     return 0
+
+
+async def _check_schema(project: Project, settings: Settings) -> None:
+    """New workers would ask for what a pending migration has yet to make. A server that is away holds up no reload."""
+    scripts = read_scripts(project.features)
+    with suppress(ServerAway):
+        async with session(settings, name="service.rehearse", patience_s=0) as connection:
+            check_schema(pending(scripts, await read_heads(connection)))

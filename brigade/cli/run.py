@@ -6,10 +6,12 @@ Whatever would make workers fail one after the other is refused here, once, in o
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import structlog
+from alembic.script import Script
 
 from brigade.cli import CommandError, Project
 from brigade.cli.inherited import settle_environment
@@ -81,9 +83,7 @@ async def _check_servers(project: Project, settings: Settings) -> PostgresFacts 
         _warn(reason, "what Redis knows is served until it is back")
     if facts:
         check_pooler(settings, facts)
-    if lacking:
-        names = ", ".join(script.revision for script in lacking)
-        raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
+    check_schema(lacking)
     try:
         is_ours, copies = await with_redis(partial(_look_around, deployment), settings, name="service.run")
     except ServerAway as reason:
@@ -117,6 +117,16 @@ def check_deployment(deployment: Deployment, *, is_ours: bool) -> None:
         f"REDIS_URL leads to a Redis in which another database's deployment has the name {deployment.name!r}: set "
         f"DEPLOYMENT to a name of its own. If this database has replaced that one, wait {FREE_AFTER_S // 60} minutes."
     )
+
+
+def check_schema(lacking: Sequence[Script]) -> None:
+    """
+    Raises:
+        CommandError: the database lacks a migration.
+    """
+    if lacking:
+        names = ", ".join(script.revision for script in lacking)
+        raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
 
 
 def check_pooler(settings: Settings, facts: PostgresFacts) -> None:

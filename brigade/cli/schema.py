@@ -12,12 +12,14 @@ from alembic.script import Script, ScriptDirectory
 from brigade.cli import CommandError
 from brigade.cli.servers import Connection
 
+LONGEST_REVISION = 32
+
 
 def read_scripts(features: Path) -> ScriptDirectory:
     """Every feature's revisions.
 
     Raises:
-        CommandError: a revision does not say whose it is.
+        CommandError: a revision does not say whose it is, or is longer than the table that keeps it allows.
     """
     folders = sorted(features.glob("*/migrations"))
     scripts = ScriptDirectory(str(features), version_locations=[str(folder) for folder in folders])
@@ -26,6 +28,11 @@ def read_scripts(features: Path) -> ScriptDirectory:
         if script.branch_labels != {name} or not script.revision.startswith(f"{name}_"):
             raise CommandError(
                 f"{script.path}: its branch must have the label {name!r}, and its revision must start with '{name}_'."
+            )
+        if len(script.revision) > LONGEST_REVISION:
+            raise CommandError(
+                f"{script.path}: its revision {script.revision!r} has {len(script.revision)} characters, and Alembic's "
+                f"table has room for {LONGEST_REVISION}: shorten it."
             )
     return scripts
 

@@ -236,7 +236,9 @@ class Settings(BaseSettings):
     @field_validator("database_url", "database_read_url", "migration_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        return value and SecretStr(read_postgres_url(value.get_secret_value()).dsn)
+        if value is not None:
+            read_postgres_url(value.get_secret_value())
+        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -1,4 +1,5 @@
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import redis as redis_sync
 
-from tests.brigade.cli.conftest import Run, add_migration
+from tests.brigade.cli.conftest import ROOT, Run, add_migration
 from tests.conftest import StartService
 
 Examine = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
@@ -114,3 +115,25 @@ def test_port_that_this_service_serves_is_well(examine: Examine, start_service: 
     status, findings = examine(PORT=service.port)
     assert status == 0
     assert "is served" in findings["port"]["found"]
+
+
+def test_folder_of_a_feature_without_its_word_is_wrong(
+    run: Run, database_url: str, redis_url: str, free_port: int, tmp_path: Path
+) -> None:
+    for part in ("service", "brigade", "deploy"):
+        shutil.copytree(ROOT / part, tmp_path / "whole" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    forgotten = tmp_path / "whole" / "service" / "features" / "forgotten"
+    forgotten.mkdir()
+    (forgotten / "__init__.py").touch()
+    backends = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port}
+    done = run("doctor", "--json", code=tmp_path / "whole", **backends)
+    (finding,) = [finding for finding in json.loads(done.stdout) if finding["check"] == "features"]
+    assert done.returncode == 1
+    assert "forgotten" in finding["found"]
+    assert "FEATURES" in finding["wrong"]
+
+
+def test_channel_binding_that_cannot_be_had_is_advice(examine: Examine, database_url: str) -> None:
+    status, findings = examine(DATABASE_URL=f"{database_url}?channel_binding=require&connect_timeout=10")
+    assert status == 0
+    assert "verify-full" in findings["tls"]["advice"]

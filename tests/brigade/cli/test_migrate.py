@@ -187,3 +187,39 @@ def test_migrate_waits_for_a_server_that_is_starting(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "applied alpha_0001" in out
+
+
+def test_revision_that_is_too_long_is_refused_before_anything_is_applied(
+    run: Run, code: Path, empty_database: str
+) -> None:
+    add_migration(code, "alpha", 1, CREATE.format("alpha"))
+    long = add_migration(code, "alpha", 2, CREATE.format("more"))
+    long.write_text(long.read_text().replace("'alpha_0002'", f"'alpha_{'x' * 27}'"))
+    done = run("migrate", code=code, DATABASE_URL=empty_database)
+    assert done.returncode == 1
+    assert "revision" in done.stderr
+    assert "32" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert query(empty_database, "SELECT to_regclass('alpha') AS alpha")[0]["alpha"] is None
+    long.write_text(long.read_text().replace("x" * 27, "x" * 26))
+    assert run("migrate", code=code, DATABASE_URL=empty_database).returncode == 0
+
+
+def test_password_of_any_characters_migrates_and_is_shown_nowhere(
+    run: Run, code: Path, empty_database: str, postgres: Postgres
+) -> None:
+    add_migration(code, "alpha", 1, CREATE.format("alpha"))
+    query(postgres.url, "CREATE ROLE odd LOGIN SUPERUSER PASSWORD 'p%@/#: w'")
+    url = f"postgresql://odd:p%25%40%2F%23%3A%20w@{empty_database.rpartition('@')[2]}"
+    done = [run(*command, code=code, DATABASE_URL=url) for command in (["migrate"], ["migrate", "--check"], ["doctor"])]
+    assert [each.returncode for each in done[:2]] == [0, 0], done
+    assert "p%@/#: w" not in str(done)
+    assert "p%25" not in str(done)
+
+
+def test_rehearsal_is_refused_while_a_migration_is_pending(run: Run, code: Path, empty_database: str) -> None:
+    add_migration(code, "alpha", 1, CREATE.format("alpha"))
+    done = run("rehearse", code=code, DATABASE_URL=empty_database, REDIS_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    assert "alpha_0001" in done.stderr
+    assert done.stderr.count("\n") == 1
