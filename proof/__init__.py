@@ -1,1 +1,1 @@
-"""What proves the engine: experiments, benchmarks, faults and the capacity model. All of it talks HTTP."""
+"""The proof of the engine: experiments, benchmarks, faults and the capacity model. All of it talks HTTP."""

@@ -14,7 +14,7 @@ ARRIVALS_S = {"at once": 0.0, "1 a ms": 0.001, "1 in 20 ms": 0.02}
 KEPT = 100
 MANY = 10_000
 AT_A_TIME = 100
-"""So many connect at the same moment: more than the listening queue's end of it would try again after a second."""
+"""Clients that connect at the same moment. If more did, the listening queue would overflow and clients retry after 1 s."""
 SERVERS: dict[str, dict[str, str]] = {"ours": {}, "ours, REUSE_PORT": {"REUSE_PORT": "true"}, "textbook": {}}
 
 Spread = dict[str, list[int]]
@@ -32,7 +32,7 @@ def spread(backends: Backends, *, workers: Iterable[int], progress: Progress) ->
 
 
 async def _keep(server: Deployment, every_s: float) -> list[int]:
-    """Each connection asks once, so that it is accepted and not only queued, and anew where it is told to, as clients do."""
+    """Each connection asks once, so that it is accepted and not only queued, and connects again when it is told to, as clients do."""
 
     async def ask(number: int) -> Connection:
         await asyncio.sleep(number * every_s)
@@ -95,7 +95,7 @@ def hold_many(backends: Backends, progress: Progress) -> tuple[int, float]:
 
 
 async def _ask_once(url: str) -> None:
-    """What the first request makes is not the connections'."""
+    """Send one request first, because what it allocates does not belong to the connections."""
     connection = await Connection.open(url)
     await connection.send(get("/livez"))
     connection.close()

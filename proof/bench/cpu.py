@@ -10,7 +10,7 @@ from proof.bench.routes import Progress
 
 JOB_MS = 50
 JOBS_AT_ONCE = 4
-"""For each worker."""
+"""Jobs under way at once for each worker."""
 REDIRECTS_PER_S = 25
 """More than the textbook can do meanwhile would only measure how long its queue gets."""
 PATHS = {"ours": f"/lab/cpu/in-lane?ms={JOB_MS}", "textbook": f"/cpu?iterations={JOB_MS * ITERATIONS_PER_MS}"}

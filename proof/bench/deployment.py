@@ -24,7 +24,7 @@ START_TIMEOUT_S = 60.0
 LINKS = 500
 
 ITERATIONS_PER_MS = 25_000
-"""Of the CPU work, for ours and the textbook alike, where the service would measure the machine."""
+"""Iterations of the CPU work, the same for ours and the textbook. Otherwise the service would measure the machine."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Deployment:
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """Of a process and what it has started: the kernel's own accounting, which a busy machine does not disturb much."""
+    """Return the CPU time of a process and its children, by the kernel's accounting, which a busy machine hardly disturbs."""
     total = 0.0
     for member in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
@@ -88,7 +88,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 @contextmanager
 def backends() -> Iterator[Backends]:
-    """As they come: every commit is on the disk before it is answered."""
+    """Start the stores with their defaults: every commit is on the disk before it is answered."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         home.chmod(0o755)  # as root, Postgres runs as another user

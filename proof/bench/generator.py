@@ -1,4 +1,4 @@
-"""Where the requests come from: wrk, in C, where it is installed; else our own client, which is itself the bottleneck."""
+"""The source of the requests: wrk, in C, if it is installed; otherwise our own client, which is itself the bottleneck."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ CANNOT = (
 
 
 def saturate(url: str, paths: Sequence[str], *, connections: int, seconds: float) -> Result:
-    """As many requests as `connections` can have answered, one after the other each. Without paths, new links are sent."""
+    """Send as many requests as `connections` get answered, each one after the other. Without paths, send new links."""
     if WRK is None:
         requests = in_turn(paths) if paths else new_links()
         return asyncio.run(Load(requests, connections=connections, seconds=seconds).run(url))

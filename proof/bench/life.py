@@ -1,4 +1,4 @@
-"""What a worker weighs, and how long one takes to be there."""
+"""The memory of a worker, and the time it takes to start."""
 
 import signal
 import time
@@ -23,8 +23,9 @@ def memory_mb(backends: Backends, *, workers: int, progress: Progress) -> dict[s
 
 
 def restart_s(backends: Backends, *, rounds: int, progress: Progress) -> dict[str, float]:
-    """From kill -9 of the only worker to the first answer of the next. Once for each start: ours waits before it starts one
-    worker more after several that died young.
+    """Return the seconds from kill -9 of the only worker to the first answer of the next, once for each start.
+
+    Ours waits before it starts one worker more after several that died young.
     """
     found = {}
     for name in ("ours", "textbook"):

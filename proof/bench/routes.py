@@ -26,7 +26,7 @@ DRAWING_CONNECTIONS = 8
 
 Progress = Callable[[str], None]
 Samples = dict[str, dict[str, Series]]
-"""By route and server."""
+"""Measurements by route and server."""
 
 
 def compare(backends: Backends, *, rounds: int, seconds: int, routes: list[str], progress: Progress) -> Samples:

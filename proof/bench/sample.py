@@ -12,7 +12,7 @@ from proof.bench.generator import saturate
 class Sample:
     requests_per_s: float
     cpu_us: float
-    """Of the server's processes, for a request."""
+    """CPU time of the server's processes for one request."""
     backends_us: float
     p50_ms: float
     p99_ms: float

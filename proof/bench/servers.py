@@ -1,4 +1,4 @@
-"""What is compared: each server's command and what it is told, as its users would start it."""
+"""The servers that are compared: the command of each and its options, as its users would start it."""
 
 import shutil
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ http {{
 @dataclass(frozen=True)
 class Server:
     arguments: tuple[str, ...]
-    """Of Python, or of nginx."""
+    """Arguments of Python, or of nginx."""
     variables: Mapping[str, str] = field(default_factory=dict)
     is_ours: bool = False
     is_textbook: bool = False

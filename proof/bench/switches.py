@@ -1,4 +1,4 @@
-"""What each switch costs on the redirect and the read: the same service with one thing turned on or off, in one run."""
+"""The cost of each switch on the redirect and the read: the same service with one thing turned on or off, in one run."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ SWITCHES = {
 """One at a time."""
 
 Costs = dict[str, dict[str, Series]]
-"""By route and switch."""
+"""Measurements by route and switch."""
 
 
 def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress) -> Costs:

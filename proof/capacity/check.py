@@ -25,9 +25,9 @@ JOB_MS = 20
 JOB = f"/lab/cpu/in-lane?ms={JOB_MS}"
 USERS = (16, 64)
 JOB_USERS = 4
-"""Of each worker: enough to keep its lane busy."""
+"""Users for each worker, which is enough to keep its lane busy."""
 SIMULATED_S = 0.5
-"""Of redirects: tens of thousands. Jobs are fewer, and are simulated for as long as they were measured."""
+"""Seconds of redirects to simulate, which is tens of thousands of them. Jobs are fewer, so they run as long as measured."""
 
 SPINS, SPIN_S = 3, 0.3
 CALM_CORES = 0.1
@@ -46,7 +46,7 @@ class Measured:
 
     @property
     def others_cores(self) -> float:
-        """What other programs used of the machine."""
+        """Cores that other programs used."""
         return max(0.0, self.machine_s - self.worker_s - self.backend_s - self.generator_s) / self.result.seconds
 
     def a_request_ms(self, cpu_s: float) -> float:
@@ -64,12 +64,12 @@ class Row:
 
     @property
     def error(self) -> float:
-        """Of requests a second."""
+        """Relative error of the requests a second."""
         return self.simulated.per_second / self.measured.result.rps - 1
 
     @property
     def error_ms(self) -> float:
-        """Of the median latency."""
+        """Relative error of the median latency."""
         return self.simulated.p50_ms / self.measured.result.p50_ms - 1
 
 
@@ -126,7 +126,7 @@ def check(*, seconds: int, tries: int, say: Say) -> Iterator[Row]:
 
 
 def _own_cpu_s() -> float:
-    """Of the generator: this process, or what it has waited for."""
+    """Return the CPU time of the generator: this process, or the children it has waited for."""
     uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(use.ru_utime + use.ru_stime for use in uses)
 
@@ -145,7 +145,7 @@ def _crowded(processes: ProcessPoolExecutor, cores: int) -> float:
 
 
 def _spin(begin: float) -> float:
-    """Rounds of plain Python a second of CPU time: whoever else wants the core takes time, and none of it."""
+    """Return the rounds of plain Python in a second of CPU time, which others on the core do not change."""
     begin = max(begin, time.monotonic())  # a process that comes late spins as long as the others
     before = time.process_time()
     rounds = run_spin(begin, begin + SPIN_S)

@@ -1,4 +1,4 @@
-"""What a request costs, as `make bench` and `make prove` measured it; what neither measured has a default, and says so."""
+"""The cost of a request, as `make bench` and `make prove` measured it. A cost that neither measured has a default."""
 
 import json
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ BACKENDS = {"redirect": "redis_us", "read": "postgres_read_us", "create": "postg
 
 
 def read_costs(paths: list[Path]) -> dict[str, Cost]:
-    """Of later files over those of earlier ones, over the defaults.
+    """Read the costs. Later files win over earlier ones, and all files over the defaults.
 
     Raises:
         ValueError: a file is no proof.json and no bench.json.

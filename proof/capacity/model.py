@@ -1,4 +1,4 @@
-"""From a load and what requests cost to workers, pods, connections, shards, memory and network. Arithmetic, and no more."""
+"""Arithmetic from a load and the costs of requests to workers, pods, connections, shards, memory and network."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from proof.capacity.costs import Cost
 GENERATIONS = 2
 """A rollout runs old and new together."""
 REDIS_CONNECTIONS = 8
-"""Of one worker, at most."""
+"""Connections of one worker, at most."""
 FLUSH_S = 0.5
 """Clicks go to Postgres twice a second."""
 
@@ -20,7 +20,7 @@ MOST = 1e12
 
 
 def _number(usual: float, says: str, *, most: float = MOST, may_be_none: bool = False) -> Any:
-    """What a person may say instead of `usual`, and what it means."""
+    """Describe an option: its default `usual`, and its meaning."""
     return field(default=usual, metadata={"says": says, "most": most, "may_be_none": may_be_none})
 
 
@@ -40,14 +40,14 @@ class Load:
     log_share: float = _load(0.01, "ACCESS_LOG_SAMPLE", most=1)
 
     def times(self, factor: float) -> "Load":
-        """So much of the traffic; the links there are stay."""
+        """Multiply the traffic by a factor. The number of stored links stays."""
         rates = {name: getattr(self, name) * factor for name in vars(self) if name.endswith("_per_second")}
         return replace(self, **rates, connections=math.ceil(self.connections * factor))
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """What one of each is taken to be."""
+    """The assumed sizes of machines, Redis and Postgres."""
 
     cpus: int = _number(16, "of a box")
     network_gbit: float = _number(10.0, "of a box")
@@ -75,10 +75,10 @@ class Capacity:
     workers: int
     boxes: int
     pods: int
-    """Of `pod_workers` each."""
+    """Pods of `pod_workers` workers each."""
     memory_gb: float
     memory_alone_gb: float
-    """With one worker a pod."""
+    """Memory with one worker in each pod."""
     postgres_cpus: float
     postgres_connections: int
     redis_shards: int
@@ -164,6 +164,6 @@ def _clicks(load: Load, cost: Mapping[str, float]) -> tuple[float, float]:
 
 
 def walk(load: Load, costs: Mapping[str, Cost], boxes: Boxes) -> Iterator[Capacity]:
-    """From a thousandth of the load, or what one box does, to all of it: a tenfold step each."""
+    """Yield tenfold steps, from a thousandth of the load, or what one box does, to all of it."""
     for exponent in (3, 2, 1, 0):
         yield plan(load.times(10.0**-exponent), costs, boxes)

@@ -20,7 +20,7 @@ Process = Generator[simpy.Event, Any, None]
 SLICE_MS = 4.0
 """After so long the kernel gives the core to somebody else who wants it."""
 VARIATION = 0.3
-"""Of the time for a piece of work, to both sides: no two are alike."""
+"""Share by which the time for a piece of work varies in both directions."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class Work:
     worker_ms: float
     backend_ms: float
     lane_ms: float = 0.0
-    """In the worker's lane: beside its loop, one at a time."""
+    """CPU time in the worker's lane, which runs beside its loop, one job at a time."""
 
 
 @dataclass(frozen=True)
 class Scene:
     workers: int
     users: int
-    """In equal numbers on each worker; each asks again as soon as it is answered."""
+    """Users, in equal numbers on each worker. Each asks again as soon as it is answered."""
     cores: int
     crowded: float = 1.0
-    """What a core does while all of them are busy, of what it does alone."""
+    """Work of a core while all cores are busy, as a share of what it does alone."""
     others_cores: float = 0.0
-    """What other programs take of the machine."""
+    """Cores that other programs take."""
     seconds: float = 2.0
     warm_up_s: float = 0.1
 
@@ -101,7 +101,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Stations:
-    """Of a request's way: the processes, and the lane, which belongs to a worker."""
+    """The stations that a request passes: the processes, and the lane, which belongs to a worker."""
 
     generator: simpy.Resource
     loop: simpy.Resource

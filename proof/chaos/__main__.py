@@ -54,7 +54,7 @@ async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
 
 
 def overload(console: Console) -> int:
-    """Of one worker; the generator has the other core, and a machine that others use as well says little here."""
+    """Overload one worker. The generator has the other core, so a machine that others use as well says little here."""
     climbs = []
     with backends() as servers, deployment("ours", servers, LAB_ENABLED="1") as server:
         (worker,) = server.workers()

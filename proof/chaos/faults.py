@@ -1,4 +1,4 @@
-"""What goes wrong, how it is mended where it does not mend itself, and what is promised meanwhile."""
+"""The faults: what goes wrong, how to repair it if it does not recover by itself, and what is promised meanwhile."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ class Fault:
     strike: Callable[[Stage], Awaitable[None]]
     """Returns when the fault is over, and recovery can begin."""
     cuts: bool = False
-    """A process dies, and with it the connections it had: whoever waited there has to ask again."""
+    """A process dies with its connections, so clients that waited there have to ask again."""
     down: bool = False
     """Nobody listens for a while."""
     refuses: bool = False
@@ -46,7 +46,7 @@ class Fault:
     quick: bool = False
     setting: Setting = as_it_is
     why_not: Callable[[], str] = str
-    """What this machine lacks for it."""
+    """The reason why this machine cannot have the fault, or nothing."""
 
 
 async def reload_thrice(stage: Stage) -> None:
@@ -93,7 +93,7 @@ async def run_out_of_memory(stage: Stage) -> None:
 
 
 async def block_a_loop(stage: Stage) -> None:
-    """For longer than `WORKER_TIMEOUT_S`."""
+    """Block an event loop for longer than `WORKER_TIMEOUT_S`."""
     before = stage.log().count("WORKER TIMEOUT")
     with suppress(OSError):
         await asyncio.to_thread(ask, stage.url, "/lab/sleep/blocking?ms=5000")
@@ -143,7 +143,7 @@ async def refuse_both(stage: Stage) -> None:
 
 
 async def lose_postgres(stage: Stage) -> None:
-    """kill -9, and gone for a while."""
+    """Kill Postgres with kill -9, and start it again after a while."""
     await asyncio.to_thread(stage.postgres.kill)
     await asyncio.sleep(LONG_S)
     await asyncio.to_thread(stage.postgres.start)
@@ -198,7 +198,7 @@ async def fill_disk_of_wal(stage: Stage) -> None:
 
 
 async def make_postgres_read_only(stage: Stage) -> None:
-    """What a fail-over leaves behind where connections survive it: a server that answers, and takes no writes."""
+    """Make a server that answers and accepts no writes, as a fail-over does whose connections survive."""
     await stage.sql("ALTER SYSTEM SET default_transaction_read_only = on")
     await stage.sql("SELECT pg_reload_conf()")
     await asyncio.sleep(AWAY_S)

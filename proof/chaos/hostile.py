@@ -51,7 +51,7 @@ async def _let_go(port: int, *parts: bytes, every_s: float = 0.0, end: bool = Fa
 
 
 async def _take_nothing(port: int) -> None:
-    """Asks for much and reads none of it; whoever is not let go of here is, when the service lets go."""
+    """Ask for much and read none of it, until the service closes the connection."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     with contextlib.suppress(OSError, TimeoutError):
@@ -111,7 +111,7 @@ async def attack(stage: Stage) -> None:
 
 
 async def stay_idle(stage: Stage) -> None:
-    """As many as the largest service would see in a bad hour; they send nothing, and are let go."""
+    """Open as many connections as the largest service would see in a bad hour. They send nothing, and are closed."""
     held: list[asyncio.StreamWriter] = []
     readers: list[asyncio.StreamReader] = []
     for _ in range(IDLE // AT_A_TIME):

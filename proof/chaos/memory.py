@@ -9,7 +9,7 @@ ROOM_BYTES = 65_536
 
 
 def own_group() -> Path | None:
-    """Of version 1, which has a tree for memory alone; None where that is not ours to write in."""
+    """Return our cgroup of version 1, which has a tree for memory alone, or None if we may not write there."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         group = Path(f"/sys/fs/cgroup/memory{path}")
@@ -20,7 +20,7 @@ def own_group() -> Path | None:
 
 @contextmanager
 def no_room(pid: int) -> Iterator[None]:
-    """What the process asks for from now on is more than there is."""
+    """Leave the process `ROOM_BYTES` for what it allocates from now on."""
     own = own_group()
     assert own is not None
     group = own / f"chaos-{pid}"

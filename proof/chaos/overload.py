@@ -24,10 +24,10 @@ ROUTES = {
     "reading a link": ("/links/{code}", 250.0),
     "a redirect": ("/r/{code}", 1000.0),
 }
-"""By name: the path, and a rate that is well below what one worker can answer."""
+"""Routes by name: the path, and a rate that is well below what one worker can answer."""
 
 KEEPS = 0.9
-"""Of its best, so much must a route still answer at five times that."""
+"""Share of its best that a route must still answer at five times that load."""
 
 HEALTH = ("/livez", "/readyz")
 HEALTH_PAUSE_S = 0.1
@@ -42,7 +42,7 @@ TICK_S = 0.002
 
 @dataclass
 class Wave:
-    """What came of `rate` requests a second for some seconds."""
+    """The results of `rate` requests a second for some seconds."""
 
     rate: float
     late: int = 0
@@ -52,11 +52,11 @@ class Wave:
     refused_s: list[float] = field(default_factory=list)
     health_s: dict[str, list[float]] = field(default_factory=lambda: {path: [] for path in HEALTH})
     cpu_s: float = 0.0
-    """What the worker used."""
+    """CPU time that the worker used."""
     waited_s: float = 0.0
-    """How long the worker could run and had no core, as others used them: the generator, Postgres, and whoever is there."""
+    """How long the worker could run and had no core, because the generator, Postgres or other programs used them."""
     own_cpu_s: float = 0.0
-    """What the generator used. Near the length of the wave, it was the generator that could do no more."""
+    """CPU time that the generator used. If it is near the length of the wave, the generator was the bottleneck."""
 
     @property
     def goodput(self) -> float:
@@ -101,7 +101,7 @@ def p99_ms(values_s: Sequence[float]) -> float:
 
 
 def send(url: str, path: str, rate: float, pid: int) -> Wave:
-    """In a process of its own: ours is not to compete with what it measures."""
+    """Send requests from a process of its own, so that this one does not compete with what it measures."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(_send, url, path, rate, pid).result()
 
@@ -170,7 +170,7 @@ class _Sender:
             (wave.good_s if answer.status < 400 else wave.refused_s).append(time.monotonic() - began)
 
     async def _ask_health(self, path: str, *, until: float) -> None:
-        """On a connection of its own each time, as those do who restart what does not answer them. No answer counts as
+        """Ask on a new connection each time, as supervisors do. No answer counts as
         `PATIENCE_S`.
         """
         while (began := time.monotonic()) < until:
@@ -182,7 +182,7 @@ class _Sender:
 
 
 def waited_s(pid: int) -> dict[str, float]:
-    """By thread: how long it could run and did not, as the kernel counts it; nothing where it does not say."""
+    """Return for each thread how long it could run and did not, or nothing if the kernel does not count it."""
     counts: dict[str, float] = {}
     for thread in Path(f"/proc/{pid}/task").glob("*"):
         with suppress(OSError):

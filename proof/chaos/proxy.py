@@ -30,7 +30,7 @@ class Proxy:
             writer.transport.abort()
 
     def refuse(self) -> None:
-        """And take no other."""
+        """Close all connections and accept no other."""
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -1,4 +1,4 @@
-"""What some faults need to be there, before anybody asks and until all is counted."""
+"""The settings that some faults need, from before the first request until everything is counted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ async def as_it_is(_: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def with_a_standby(stage: Stage) -> AsyncIterator[None]:
-    """For which each commit waits; it is the stage's Postgres in the end."""
+    """Start a standby for which each commit waits. It is the stage's Postgres in the end."""
     stage.standby = Standby(stage.home / f"standby-of-{stage.postgres.port}", stage.postgres)
     await asyncio.to_thread(stage.standby.start)
     await stage.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")

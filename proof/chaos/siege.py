@@ -26,11 +26,11 @@ class Siege:
     peak_mb: float = 0.0
     after_mb: float = 0.0
     waits_s: dict[str, list[float]] = field(default_factory=dict)
-    """Of honest clients, by path, each on a new connection."""
+    """Waits of honest clients by path, each on a new connection."""
     unserved: int = 0
     """Honest clients that were not answered as they should be."""
     endless: int = 0
-    """Rude clients that the service did not let go of."""
+    """Hostile clients that the service did not disconnect."""
 
     @property
     def broken(self) -> bool:

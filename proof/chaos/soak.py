@@ -1,4 +1,4 @@
-"""Traffic for many minutes, rude clients among it, and a line through what each worker holds meanwhile: is it flat?"""
+"""Traffic for many minutes with rude clients in it, and a line through what each worker holds, which should be flat."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from proof.prove.client import ask
 SAMPLE_S = 2.0
 RUDE_S = 5.0
 WARM_SHARE = 1 / 3
-"""Of the samples, left out at the start: caches fill and pools open. A worker that was replaced begins anew."""
+"""Share of the samples left out at the start, when caches fill and pools open. A replaced worker starts again."""
 
 # What a quantity may have gained by the end, as a share of itself or as a number, and still be called flat.
 TOLERATED = {
@@ -42,7 +42,7 @@ class Line:
 
 
 async def soak(stage: Stage, traffic: Traffic, minutes: float) -> tuple[Tally, list[Line], list[dict[str, float]]]:
-    """What visitors were answered, the lines, and the samples behind them."""
+    """Return the answers to visitors, the lines, and the samples behind them."""
     tally, until = traffic.begin(), time.monotonic() + 60 * minutes
     traffic.asking.set()
     rude = asyncio.create_task(_be_rude(stage))
@@ -62,7 +62,7 @@ async def soak(stage: Stage, traffic: Traffic, minutes: float) -> tuple[Tally, l
 
 
 def settled(samples: Sequence[dict[str, float]]) -> Sequence[dict[str, float]]:
-    """Of the workers that were there to the end, once they were warm."""
+    """Return the samples of the workers that lived to the end, after they were warm."""
     last = [sample for sample in samples if sample["replacements"] == samples[-1]["replacements"]]
     return last[int(len(last) * WARM_SHARE) :]
 

@@ -67,7 +67,7 @@ class Stage:
         return self._log.read_text(errors="replace")
 
     def configure(self, **variables: str) -> None:
-        """By the file that a reload reads again."""
+        """Write variables to the file that a reload reads again."""
         own = {
             "DATABASE_URL": _by_way_of(self.postgres.url, self.to_postgres),
             "REDIS_URL": _by_way_of(self.valkey.url, self.to_redis),
@@ -78,7 +78,7 @@ class Stage:
         (self.home / ".env").write_text("".join(lines))
 
     def url_of_both(self) -> str:
-        """The primary first, by way of its proxy, and the standby as it is."""
+        """The primary first, through its proxy, and then the standby directly."""
         assert self.standby
         before, _, database = _by_way_of(self.postgres.url, self.to_postgres).rpartition("/")
         return f"{before},127.0.0.1:{self.standby.port}/{database}?target_session_attrs=read-write"
@@ -137,7 +137,7 @@ class Stage:
             await asyncio.sleep(0.05)
 
     def is_whole(self) -> bool:
-        """As many workers as there should be, and each serves."""
+        """Say whether all workers are there and serve."""
         workers = {worker.pid for worker in self.workers()}
         with suppress(OSError, ValueError, KeyError):
             told = {worker["pid"] for worker in read_workers(self.url, timeout_s=2)["workers"]}

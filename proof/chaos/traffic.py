@@ -16,13 +16,13 @@ from typing import Literal
 from proof.bench.client import Answer, Connection, get, post_link
 
 Outcome = Literal["answered", "refused", "unreachable", "cut", "lost", "wrong"]
-"""`cut` had no answer at first and one when asked again; `lost` had none all the same; `unreachable` found nobody to ask."""
+"""`cut` had no answer at first and one when asked again; `lost` never had one; `unreachable` found nobody to ask."""
 
 PATIENCE_S = 12.0
 KEPT, FRESH = 16, 8
 """Visitors that keep their connections, and that make one for every request."""
 PACE_S = 0.1
-"""Of each visitor."""
+"""Seconds between two requests of one visitor."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Traffic:
         await asyncio.gather(*self._tasks)
 
     def begin(self) -> Tally:
-        """Count anew."""
+        """Start a new count."""
         self.tally = Tally()
         return self.tally
 

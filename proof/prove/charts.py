@@ -64,7 +64,7 @@ class Chart:
 
 
 def charts(proof: Proof) -> Iterator[Chart]:
-    """Those for which this proof has samples."""
+    """Yield the charts for which this proof has samples."""
     return (chart for chart in CHARTS if any(proof.results.get(chart.experiment, {}).values()))
 
 

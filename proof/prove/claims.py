@@ -38,7 +38,7 @@ class Claim:
     """One a repetition: both sides of a ratio were measured within seconds of each other."""
     figures: tuple[Figure, ...]
     faults: tuple[str, ...] = ()
-    """What the service did wrong: not proved, whatever the ratio."""
+    """Faults of the service. With one, the claim is not proved, with any ratio."""
     obstacles: tuple[str, ...] = ()
     """Why this run cannot tell, whatever the ratio."""
     excuses: tuple[str, ...] = ()

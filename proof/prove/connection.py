@@ -79,7 +79,7 @@ async def connect(address: Address) -> Connection:
 
 
 async def ask_once(address: Address, path: str) -> Answer:
-    """On a connection of its own."""
+    """Ask once, on a new connection."""
     connection = await connect(address)
     try:
         return await connection.ask(get(path, address.host, close=True))

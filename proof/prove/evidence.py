@@ -1,4 +1,4 @@
-"""What a claim rests on: the samples of its windows, and whatever speaks against trusting them."""
+"""The evidence of a claim: the samples of its windows, and all that speaks against trusting them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Results = Mapping[str, Sequence[Sample]]
 """The samples of each window, one a repetition, in the same order for every window."""
 
 SATURATED = 0.9
-"""Of a core. A generator that computes, or wants to, for longer than this measures itself."""
+"""Share of a core. A generator that computes, or wants to, for longer than this measures itself."""
 CROWDED = 0.2
 """Cores. Other programs are an excuse where they use more than this, and ours waited for a core for more than this."""
 REFUSALS = {
@@ -54,7 +54,7 @@ class Evidence:
         obstacles: Sequence[str] = (),
         excuses: Sequence[str] = (),
     ) -> Claim:
-        """With the faults, obstacles and excuses that the samples show by themselves."""
+        """Return the claim with the faults, obstacles and excuses that the samples show."""
         return Claim(
             name,
             says,

@@ -1,4 +1,4 @@
-"""What an experiment is: the windows to measure, and the claims that follow from the samples. It does not measure itself."""
+"""An experiment is two things: the windows to measure, and the claims that follow from the samples. It does not measure itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from proof.prove.window import Window
 
 @dataclass(frozen=True)
 class Scope:
-    """What one run works with: the person's options, and what the machine and the service said."""
+    """The inputs of one run: the person's options, and the facts of the machine and the service."""
 
     counts: tuple[int, ...]
     """Numbers of workers to compare, ascending; of a deployment, the one it has."""
@@ -22,7 +22,7 @@ class Scope:
     lane_bound: int
     """CPU jobs that one worker takes: those that run and those that wait."""
     ms: int = 200
-    """Of a CPU job beside which a ping is measured."""
+    """Milliseconds of a CPU job beside which a ping is measured."""
     own: bool = True
     """The services are ours; else a deployment with the workers it has."""
     link: str = ""

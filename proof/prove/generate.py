@@ -1,4 +1,4 @@
-"""What runs in a generator process: a load, or plain computing, between two moments of the monotonic clock."""
+"""The code of a generator process: a load, or plain computing, between two moments of the monotonic clock."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from proof.prove.meter import metered
 from proof.prove.window import Load, Tally
 
 AFTER_503_S = 0.5
-"""Who is told to come back later does; asking again at once would only measure refusals."""
+"""Seconds to wait after a 503. A client that asked again at once would only measure refusals."""
 LATE_S = 10.0
 
 

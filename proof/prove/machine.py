@@ -1,4 +1,4 @@
-"""What the machine gave while a window was measured: to us, to other programs, to nobody."""
+"""The CPU time of the machine while a window was measured: ours, other programs', and idle."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ from proof.prove.own_service import ROOT
 @dataclass(frozen=True)
 class Machine:
     cores: int
-    """That we may use."""
+    """Cores that we may use."""
     system: str
     python: str
 
@@ -27,9 +27,9 @@ class CpuSeconds(NamedTuple):
 
     ours: float
     starved: float
-    """That our processes could have computed, had they had a core."""
+    """Share of the time in which our processes could run and had no core."""
     busy: float
-    """Of the whole machine."""
+    """Busy share of the whole machine."""
 
 
 def describe() -> Machine:
@@ -37,7 +37,7 @@ def describe() -> Machine:
 
 
 def _cores() -> int:
-    """As the service itself counts them: the affinity, and the limit of the container."""
+    """Count the cores as the service does: by affinity, and by the limit of the container."""
     sizing = [sys.executable, "-m", "service", "sizing", "--json"]
     said = subprocess.run(sizing, cwd=ROOT, capture_output=True, check=True).stdout
     return max(1, int(json.loads(said)["cpus"]["value"]))
@@ -59,6 +59,6 @@ def cpu_seconds() -> CpuSeconds:
 
 
 def _starved_s(pid: int) -> float:
-    """What its threads waited for a core; 0 where the kernel does not say."""
+    """Return the seconds that its threads waited for a core, or 0 if the kernel does not say."""
     waits_ns = (int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     return sum(waits_ns) / 1e9

@@ -1,4 +1,4 @@
-"""What share of a window a generator process computed, and what share it wanted to and had no core."""
+"""The share of a window in which a generator process ran, and the share in which it could run and had no core."""
 
 import asyncio
 import time

@@ -74,13 +74,13 @@ class OwnService:
         self._kill()
 
     def restart(self) -> None:
-        """Whatever it is busy with, at once."""
+        """Restart the service at once, even if it is busy."""
         self._kill()
         self._process.wait()
         self.start()
         self.wait_until_ready()
 
     def _kill(self) -> None:
-        """With its workers, also those that are too busy to hear that their master has gone."""
+        """Kill the service and its workers, also those that are too busy to notice that their master has gone."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -7,7 +7,7 @@ from proof.prove.charts import charts
 from proof.prove.proof import Proof
 
 INK = "<style>svg { color: #1f2328 } @media (prefers-color-scheme: dark) { svg { color: #e6edf3 } }</style>"
-"""In a file of its own a picture has no page to take its ink from."""
+"""Colours for a picture in a file of its own, which has no page to inherit them from."""
 
 
 def draw(proof: Proof, folder: Path) -> list[Path]:

@@ -35,7 +35,7 @@ async def _ping(address: Address, begin: float, end: float) -> Tally:
 
 
 def _waits_ms(took_s: float) -> list[float]:
-    """Of the ping that took so long, and of those that would have come meanwhile and been answered with it.
+    """Return the wait of this ping, and those of the pings that would have arrived meanwhile and been answered with it.
 
     Without them a second of frozen service would count once, and as little as one of the 200 good pings of the next.
     """

@@ -1,4 +1,4 @@
-"""What a run of the proof is asked for, and all that it found; to JSON and back. Measures nothing and draws nothing."""
+"""The options of a run of the proof, and all that it found; to JSON and back. Measures nothing and draws nothing."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Proof:
         return (claim for claims in self.claims.values() for claim in claims)
 
     def to_json(self) -> str:
-        """With the verdicts in front, for programs that only want those."""
+        """Render JSON, with the verdicts first for programs that only want those."""
         verdicts = {
             claim.name: {
                 "verdict": claim.verdict,

@@ -20,7 +20,7 @@ from proof.prove.usl import Law, fit
 from proof.prove.window import Sample, Window
 
 MOST_WORKERS = 8
-"""Of the largest service that is started without being asked for: with it, 1 + 2 + 4 + 8 workers run at the same time."""
+"""Workers of the largest service that is started by default. Then 1 + 2 + 4 + 8 workers run at the same time."""
 
 Step = Callable[[str, int, int], None]
 """Told the experiment, the windows measured, and the windows there are."""
@@ -64,7 +64,7 @@ def _measure(bench: Bench, chosen: Sequence[Experiment], scope: Scope, repeat: i
 
 
 def _there_and_back(windows: Sequence[Window], repeat: int) -> Iterator[Window]:
-    """So that a machine that slows down is not taken for a difference between the two sides of a ratio."""
+    """Repeat the windows forwards and backwards in turn, so that a machine that slows down does not look like a ratio."""
     for repetition in range(repeat):
         yield from windows if repetition % 2 == 0 else reversed(windows)
 

@@ -22,7 +22,7 @@ SETTLED_WITHIN_S = 15.0
 
 
 class Stage(Protocol):
-    """Where the windows are measured."""
+    """The place where the windows are measured."""
 
     own: bool
 

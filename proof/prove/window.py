@@ -12,7 +12,7 @@ class Load:
     path: str
     users: int
     placed: bool = False
-    """As many connections to each worker, so that the spread of connections is not what is measured."""
+    """Open equally many connections to each worker, so that the window does not measure how they spread."""
     fresh: bool = False
     """A new connection for every request."""
     hold: bool = False
@@ -61,9 +61,9 @@ class Sample:
     memory_mb: float = 0
     generator: Use = Use()
     foreign_cores: float = 0
-    """What other programs used of the machine, in cores."""
+    """Cores that other programs used."""
     starved_cores: float = 0
-    """What all of our own processes waited for one, in cores."""
+    """Cores that all of our own processes waited for."""
 
     @property
     def per_second(self) -> float:
@@ -72,7 +72,7 @@ class Sample:
 
 @dataclass
 class Tally:
-    """What one generator process counted between `begin` and `end`."""
+    """Counts of one generator process between `begin` and `end`."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     by_worker: Counter[str] = field(default_factory=Counter)

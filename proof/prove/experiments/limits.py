@@ -1,4 +1,4 @@
-"""What connections cost, and what happens at the bound of the CPU lane."""
+"""The cost of connections, and the behaviour at the bound of the CPU lane."""
 
 from proof.prove.claims import Claim, at_least, at_most, figure, ratios
 from proof.prove.evidence import Evidence, Results, medians_ms

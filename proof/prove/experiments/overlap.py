@@ -8,7 +8,7 @@ from proof.prove.window import Load, Window
 KINDS = ("db", "cache", "http", "file")
 WAIT_MS = 50
 LONGEST_S = 0.7
-"""Of a window: one user asks a dozen times in it, and the medians stand."""
+"""Seconds of a window, in which one user asks a dozen times. That is enough for a median."""
 
 
 def _windows(scope: Scope) -> list[Window]:

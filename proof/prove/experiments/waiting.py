@@ -1,4 +1,4 @@
-"""Who waits with `await` answers others meanwhile; who waits without it stops everybody."""
+"""A worker that waits with `await` answers others meanwhile; one that waits without it stops everybody."""
 
 from proof.prove.claims import Claim, at_least, figure, ratios
 from proof.prove.evidence import Evidence, Results, ping_p99s_ms, rates
@@ -9,7 +9,7 @@ SLEEP_MS = 50
 MANY = 1000
 THOUSAND = f"awaited, {MANY} users who sleep long"
 LONG_SLEEP_MS = 500
-"""Of the many: 2,000 requests a second, which leaves the one worker room."""
+"""Milliseconds that each of many users sleeps. That makes 2,000 requests a second, which one worker can do."""
 FEW = 4
 STEPS = (1, 10)
 SHORT_S = 0.5
