@@ -35,7 +35,7 @@ from brigade.web.shortcuts import Shortcuts
 
 
 class Feature(Protocol):
-    """What a feature's module must have. With `needed = needs("postgres")` it says which stores it cannot do without."""
+    """The attributes that a feature's module must have. With `needed = needs("postgres")` it says which stores it cannot do without."""
 
     @property
     def router(self) -> APIRouter: ...

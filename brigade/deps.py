@@ -1,4 +1,4 @@
-"""What a route may ask for, as `Annotated` aliases. The only reader of `app.state`.
+"""The dependencies that a route may ask for, as `Annotated` aliases. Only this module reads `app.state`.
 
 Dependencies are `async def`, also where they only fetch an attribute: a plain one spends a threadpool token, and a
 full pool then stops async routes too (1 ms became 958 ms). They depend on little, as FastAPI takes some 15 µs for each.
@@ -64,10 +64,10 @@ SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 @may_raise(TooManyRequests)
 async def limit_address(request: Request) -> None:
-    """For a route that anybody may use and that costs something. A keyed one has its limit from `require_key`.
+    """Limit the requests of one address, for a route that is open and costs something. `require_key` limits keyed ones.
 
     Raises:
-        TooManyRequests
+        TooManyRequests: The address has used its allowance.
     """
     allowance: Allowance | None = request.app.state.allowance
     if allowance is not None:
@@ -80,11 +80,11 @@ async def require_key(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
     header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
 ) -> None:
-    """Counts for the key, or for the address of whoever has none: to guess keys takes long.
+    """Require an API key, and limit its requests. Requests without a key count for their address, which slows guessing.
 
     Raises:
         Unauthorized: no key, or one that is not among `API_KEYS`.
-        TooManyRequests
+        TooManyRequests: The key or the address has used its allowance.
     """
     keys = resources_of(request.app).settings.api_keys
     given = hashlib.sha256((bearer.credentials if bearer else header or "").encode()).digest()
@@ -105,7 +105,7 @@ async def require_key(
 
 
 async def on_ops_side(request: Request, settings: SettingsDep) -> None:
-    """For a router that `OPS_PUBLIC` may keep off the public port, where its paths then are as any that do not exist."""
+    """Answer 404 on the public port while `OPS_PUBLIC` is off, as if the router's paths did not exist."""
     if not settings.ops_public and request.scope["server"][1] != settings.ops_port:
         raise HTTPException(404)
 

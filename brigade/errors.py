@@ -23,7 +23,7 @@ class InvalidRequest(Problem):
 
 
 class MalformedBody(Problem):
-    """What FastAPI answers to a body that is no text."""
+    """The answer to a body that is not text."""
 
     status, title = 400, "Bad Request"
 

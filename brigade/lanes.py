@@ -95,7 +95,7 @@ class CpuLane:
 def _run_by_name(
     module: str, qualname: str, args: tuple[Any, ...], kwargs: dict[str, Any], trace: dict[str, str]
 ) -> Any:
-    """In the lane's process: the name may be bound to a decorated function, the job is what it wraps."""
+    """Run a job in the lane's process. The name may be bound to a decorated function, and the job is what it wraps."""
     tracing.resume(trace)
     target: Any = importlib.import_module(module)
     for part in qualname.split("."):

@@ -1,4 +1,4 @@
-"""What can be done beside a local run: `make migrate` and `make reload`. Starts nothing that stays."""
+"""The commands beside a local run: `make migrate` and `make reload`. They start nothing that stays."""
 
 import json
 import signal

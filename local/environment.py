@@ -75,7 +75,7 @@ def _has(name: str, wanted: str) -> bool:
 
 
 def _make(maker: str) -> None:
-    """Anew where another Python made it, or it was made elsewhere."""
+    """Make the environment, and make it again if another Python made it, or it was made elsewhere."""
     if not _has("python", maker):
         print("Making .venv ...", flush=True)
         _run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Python could not make .venv.", _own_environment())

@@ -1,4 +1,4 @@
-"""What a local run tells the person at the terminal, and how it knows that the service is ready."""
+"""The messages of a local run to the person at the terminal, and the check that the service is ready."""
 
 import http.client
 import os
@@ -16,7 +16,7 @@ PAGES = {
 
 
 def say(text: str) -> None:
-    """Past Python's buffer, and on where the terminal has gone: the way out must not stop for it."""
+    """Write text without Python's buffer, and continue if the terminal is gone, because the exit must not stop for it."""
     with suppress(OSError):
         os.write(sys.stdout.fileno(), f"{text}\n".encode())
 

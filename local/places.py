@@ -1,4 +1,4 @@
-"""Where a local run keeps things: all of it below the clone, none of it in git."""
+"""The files of a local run: all of them are below the clone, and none is in git."""
 
 from pathlib import Path
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 NOT_ROOT = "nobody"
-"""Who runs Postgres where we are root, which it refuses to be."""
+"""User that runs Postgres if we are root, because Postgres refuses to run as root."""
 
 
 class LocalError(Exception):
-    """What stops a local start, in one sentence for the person at the terminal."""
+    """A reason why a local run cannot start, in one sentence for the person at the terminal."""
 
 
 def spawn(

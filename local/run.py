@@ -74,7 +74,7 @@ def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int)
 
 
 def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
-    """For `make reload` and `make migrate`. The addresses hold passwords."""
+    """Record the run for `make reload` and `make migrate`. The addresses hold passwords."""
     RUNNING.touch(0o600)
     stack.callback(RUNNING.unlink, missing_ok=True)
     addresses = {name: variables[name] for name in ("DATABASE_URL", "REDIS_URL") if name in variables}

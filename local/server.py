@@ -36,7 +36,7 @@ class Server(ABC):
 
     @property
     def complete_url(self) -> str:
-        """With all that there is to say, so that no variable of a client's shell completes it."""
+        """The URL with every part, so that no variable of a client's shell completes it."""
         return self.url
 
     @property
@@ -118,7 +118,7 @@ class Server(ABC):
     def _command(self) -> list[str | Path]: ...
 
     def _configuration(self) -> str:
-        """What the server reads from its standard input."""
+        """Return the configuration that the server reads from its standard input."""
         return ""
 
     @abstractmethod

@@ -47,7 +47,7 @@ class Postgres(Server):
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
-        """Under another name first, so that the cluster is there in full or not at all."""
+        """Create the cluster under another name first, so that it exists in full or not at all."""
         unfinished = self.cluster.with_suffix(".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -141,8 +141,8 @@ class Valkey(Server):
 
 
 def _package(name: str) -> Path:
-    """Where the binaries are. They are started directly: the packages' own classes share servers between processes
-    through lists of pids in the home folder, where the lock on the data folder says all there is to know.
+    """Return the folder of the binaries. They are started directly: the packages' own classes share servers between processes
+    through lists of pids in the home folder, and the lock on the data folder is enough.
     """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:

@@ -1,4 +1,4 @@
-"""What a local run adds to the variables of the environment and of `.env`. Checks nothing: the service does that."""
+"""The variables that a local run adds to the environment and `.env`. The service checks them, and this module does not."""
 
 import os
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def without_libpq(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def address() -> tuple[str, int]:
-    """Where the service will listen."""
+    """Return the address on which the service will listen."""
     port = lookup("PORT", "8000")
     if not port.isdecimal():
         raise LocalError(f"PORT is a number from 1 to 65535, not {port!r}.")

@@ -34,10 +34,10 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Project:
-    """What a service tells the engine's command line of itself."""
+    """A service, as the engine's command line needs to know it."""
 
     app: str
-    """Where its factory is, as `module:function`."""
+    """Path of its factory, as `module:function`."""
     settings: "type[Settings]"
     features: Path
     """The folder that has a folder for each feature, with its migrations."""

@@ -26,7 +26,7 @@ from brigade.settings.postgres_url import read_postgres_url
 from brigade.sizing import GENERATIONS, Plan, session_options
 
 PROXY_KEEPALIVE_S = 60.0
-"""What the usual proxies keep an idle connection for: nginx's upstreams, the load balancers of AWS."""
+"""Seconds for which the usual proxies keep an idle connection: nginx's upstreams, the load balancers of AWS."""
 FILES = 8192
 """A connection is a file: 10,000 clients over two workers, and whatever else a worker has open."""
 PATIENCE_S = 1.0
@@ -111,7 +111,7 @@ def _postgres(facts: PostgresFacts, lacking: list[Script]) -> Iterator[Finding]:
 
 
 async def _hosts(url: str, hosts: Sequence[tuple[str, int]]) -> Finding:
-    """What each is now: one that is away would be missed only when it is to take over."""
+    """Find what each host is now. Otherwise nobody would notice that one is away until it has to take over."""
     states = [await _state(url, host, port) for host, port in hosts]
     found = ", ".join(f"{host}:{port} is {state}" for (host, port), state in zip(hosts, states, strict=True))
     advice = "start it, or correct DATABASE_URL: the service could not fail over to it" if "away" in states else ""

@@ -1,11 +1,11 @@
-"""What a process inherits from the one that starts it, and what must make no difference to the service."""
+"""The state that a process inherits from its parent, and that must make no difference to the service."""
 
 import os
 import sys
 from signal import SIG_SETMASK, pthread_sigmask
 
 STANDARD = ("stdin", "stdout", "stderr")
-"""By their descriptors: 0, 1 and 2."""
+"""Standard streams in the order of their descriptors: 0, 1 and 2."""
 UMASK = 0o022
 NOT_OURS = ("GUNICORN_PID", "GUNICORN_FD", "GUNICORN_CMD_ARGS")
 """The first two tell a master that SIGUSR2 starts what it takes over."""

@@ -77,8 +77,8 @@ async def _session(project: Project) -> AsyncIterator[Connection]:
 async def _take_turn(connection: Connection) -> None:
     """Hold the advisory lock until the session ends.
 
-    Asked for again and again: a session that waits inside `pg_advisory_lock` keeps a snapshot, and an index built
-    concurrently by the one that holds the lock would wait for that snapshot, for ever.
+    This asks repeatedly. A session that waited inside `pg_advisory_lock` would keep a snapshot, and an index that the
+    holder of the lock builds concurrently would wait for that snapshot without end.
     """
     deadline, told = time.monotonic() + TURN_S, False
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):

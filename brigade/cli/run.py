@@ -66,7 +66,7 @@ def check_state_dir(settings: Settings) -> None:
 
 
 async def _check_servers(project: Project, settings: Settings) -> PostgresFacts | None:
-    """What a server answers may be a reason not to start. That one is away is none: workers go on without it.
+    """Refuse to start where a server's answer forbids it. A server that is away forbids nothing: workers run without it.
 
     Raises:
         CommandError, ConfigurationError: the service could not work with what was answered.
@@ -95,7 +95,7 @@ async def _check_servers(project: Project, settings: Settings) -> PostgresFacts 
 
 
 async def _look_around(deployment: Deployment, redis: AnyRedis) -> tuple[bool, int]:
-    """Whose the keys are, and how many copies of this deployment live."""
+    """Find whose the keys are, and how many replicas of this deployment live."""
     is_ours = await deployment.claim(redis)
     return is_ours, await sign(redis, deployment.keys) if is_ours else 0
 

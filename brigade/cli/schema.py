@@ -1,4 +1,4 @@
-"""Which migrations there are, and which of them a database lacks. Applies nothing.
+"""The migrations there are, and those that a database lacks. This module applies nothing.
 
 A feature's migrations are one Alembic branch: `features/<name>/migrations/`, with <name> as branch label and revision
 ids that start with `<name>_`. So a database tells a feature that is gone from one that it knows more of than this code.
@@ -38,7 +38,7 @@ def read_scripts(features: Path) -> ScriptDirectory:
 
 
 def pending(scripts: ScriptDirectory, heads: Collection[str]) -> list[Script]:
-    """What is to be applied, in order, to a database at `heads`.
+    """Return the migrations to apply, in order, to a database at `heads`.
 
     A head that no file has is left alone. Either its feature was deleted, or the database is ahead of this code, as
     after a rollback of the service: then nothing of that branch is pending.

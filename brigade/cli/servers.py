@@ -44,7 +44,7 @@ MAY_PASS = (
 )
 REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
 UNUSABLE = ("startup parameter", "configuration parameter")
-"""What a server, or a pooler before it, says of a URL that asks for what it does not know."""
+"""Words of a server, or a pooler before it, about a URL that asks for something it does not know."""
 FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
 
 ASK_POSTGRES = """
@@ -72,7 +72,7 @@ class PostgresFacts:
     bounded: bool
     """Statements have a deadline there."""
     pooled: bool
-    """Who answered is not who took the connection."""
+    """A pooler accepted the connection, and another server answered."""
     keeps_statements: bool
 
 
@@ -137,7 +137,7 @@ async def _keeps_statements(connection: Connection) -> bool:
 
 
 async def ask_redis(client: AnyRedis) -> dict[str, dict[str, Any]]:
-    """What INFO says, by server: of each primary of a cluster. Nothing where it is forbidden."""
+    """Return the answers to INFO by server, of each primary of a cluster, or nothing if INFO is forbidden."""
     try:
         if isinstance(client, redis.RedisCluster):
             return dict(await client.info(target_nodes=redis.RedisCluster.PRIMARIES))
@@ -149,7 +149,7 @@ async def ask_redis(client: AnyRedis) -> dict[str, dict[str, Any]]:
 async def with_redis(
     ask: Callable[[AnyRedis], Awaitable[T]], settings: Settings, *, name: str, patience_s: float = PATIENCE_S
 ) -> T:
-    """What `ask` makes of a client that has connected.
+    """Return the result of `ask` for a client that has connected.
 
     Raises: as `session`.
     """

@@ -26,7 +26,7 @@ def make_plan(settings: Settings, facts: PostgresFacts | None) -> sizing.Plan:
 
 
 async def _ask(settings: Settings) -> PostgresFacts | None:
-    """What the server allows, if it answers at once. The plan says which it went by."""
+    """Return the limits of the server if it answers at once. The plan says which limits it used."""
     if settings.database_url is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the lab keeps in Redis: something to wait for, and what the workers do while somebody watches."""
+"""The lab's data in Redis: something to wait for, and what the workers do while somebody watches."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ class LabCache:
         await self._waiters.aclose()
 
     async def wait(self, ms: int) -> None:
-        """For a value that comes after `ms`. The server's own timeouts would do, were they not to the tenth of a second.
+        """Wait for a value that arrives after `ms`. The server's own timeouts are too coarse: a tenth of a second.
 
         Raises:
             CacheUnavailable: Redis did not answer, or all connections for waiting are taken.

@@ -1,4 +1,4 @@
-"""Who may enter the lab, how long they work there, and what they are told afterwards."""
+"""Access to the lab: which requests may enter, how long they work, and what they are answered."""
 
 import os
 import socket
@@ -15,9 +15,9 @@ from brigade.lab.cache import LabCache
 from brigade.resources import Resources
 
 MAX_IN_FLIGHT = 2000
-"""Of one worker: room for a thousand sleepers and as many to spare, about 100 MB."""
+"""Requests in the lab of one worker: a thousand sleepers and as many to spare, about 100 MB."""
 MAX_VIEWERS = 8
-"""Of one worker; each asks Redis five times a second."""
+"""Viewers of one worker. Each asks Redis five times a second."""
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -41,15 +41,15 @@ class Lab:
 
 class Answer(BaseModel):
     ms: int
-    """What was asked for."""
+    """Milliseconds that were asked for."""
     took_ms: float
-    """From the moment the route was reached, so that the wait for a thread or a lane is in it."""
+    """Milliseconds since the route was reached, which includes the wait for a thread or a lane."""
     where: str
     worker: str = WORKER
 
 
 class Task:
-    """What a request asked for, and the clock that started when it got in."""
+    """The work that a request asked for, and the clock that started when it entered."""
 
     def __init__(self, lab: Lab, ms: int) -> None:
         self.lab, self.ms = lab, ms

@@ -1,6 +1,6 @@
-"""What this worker's requests do, step by step, told to Redis while somebody watches.
+"""The steps of this worker's requests, published to Redis while somebody watches.
 
-While nobody does, it asks once a second whether somebody began to, and no request knows of it.
+While nobody watches, it asks once a second whether somebody has started to, and requests do nothing for it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from brigade.telemetry.loop_watch.causes import MENDS
 LOOK_EVERY_S = 1.0
 PUBLISH_EVERY_S = 0.2
 MAX_TRACES = 150
-"""In one message, which then has about 30 kB; more requests than this are counted and not drawn."""
+"""Requests in one message, which then has about 30 kB. Further requests are counted and not drawn."""
 SHORTEST_S = 0.001
 """Less would not be seen."""
 UNTRACED = ("/lab/events", "/lab/page/", "/livez", "/readyz", "/metrics", "/workers")
@@ -47,7 +47,7 @@ class Trace:
     steps: list[tuple[str, float, float]] = field(default_factory=list)
 
     def take(self) -> dict[str, Any]:
-        """What is new in it."""
+        """Return what is new, and forget it."""
         steps, self.steps = self.steps, []
         told = {
             "id": self.id,
@@ -64,7 +64,7 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def mark(kind: str, began_s: float, ended_s: float) -> None:
-    """Where the current request was meanwhile; from any thread that works in its context."""
+    """Note where the current request was meanwhile. Any thread that works in its context may call this."""
     if ended_s - began_s > SHORTEST_S and (trace := _current.get()) is not None:
         trace.steps.append((kind, began_s, ended_s))
 

@@ -64,7 +64,7 @@ async def follow_events(
     resources: AllResources,
     last_event_id: Annotated[str | None, Header(pattern=r"^\d+-\d+$")] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """What all workers do, for the live page, as server-sent events: `plan` once, `workers` twice a second, `work`.
+    """Stream what all workers do to the live page, as server-sent events: `plan` once, `workers` twice a second, `work`.
 
     The workers tell it only while somebody follows. The stream ends when this worker leaves; any other goes on with it.
     """

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/lab")
 
 class Together(Answer):
     parts_ms: dict[Kind, float]
-    """What each of the four took."""
+    """Milliseconds that each of the four took."""
 
 
 @router.get("/sleep/blocking")

@@ -29,7 +29,7 @@ async def wait_for_cache(task: Task, _: Request) -> None:
 
 
 async def wait_for_http(task: Task, request: Request) -> None:
-    """From this service, over the address that this request came in by: it exists wherever the service runs."""
+    """Wait for an answer of this service, at the address that this request used, which exists wherever the service runs."""
     host, port = request.scope["server"]
     head = f"GET /lab/sleep/awaited?ms={task.ms} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     try:
@@ -49,8 +49,10 @@ async def wait_for_file(task: Task, _: Request) -> None:
 
 
 def _read_late_file(late_s: float, loop: asyncio.AbstractEventLoop) -> None:
-    """A file whose content comes late, as from a slow disk: a pipe. Opened and closed by the thread that reads it, as
-    closing it anywhere else would wait for the read, and on the loop for ever.
+    """Read a pipe, which stands for a file whose content arrives late, as from a slow disk.
+
+    The thread that reads it also opens and closes it, because closing it elsewhere would wait for the read, and on the
+    loop without end.
     """
     reader, writer = os.pipe()
     loop.call_soon_threadsafe(loop.call_later, late_s, os.close, writer)

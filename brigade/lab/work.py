@@ -18,7 +18,7 @@ def spin(iterations: int) -> int:
 
 
 def calibrate(path: Path) -> int:
-    """Iterations a millisecond of this machine: measured by whoever comes first, then the same for all, for good."""
+    """Return this machine's iterations in a millisecond. The first caller measures them, and all use the same number."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         measured = path.with_suffix(f".{os.getpid()}")

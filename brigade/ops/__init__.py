@@ -1,4 +1,4 @@
-"""What operators and machines ask: is it alive, is it ready, who is working. No route here may wait for a backend unbounded."""
+"""Routes for operators and machines: is it alive, is it ready, what do workers do. None waits for a store without a bound."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Every live worker of every replica, by way of Redis.
+"""Every live worker of every replica, through Redis.
 
 A thread of each worker writes its state there, so that a worker whose event loop is frozen still says so. It also looks
 after the other workers of its host: it writes for one whose process is stopped, and removes one whose process is gone.
@@ -122,7 +122,7 @@ class Registry:
                 await client.set(key, _value(beat, state.model_copy(update=update)), px=FORGET_AFTER_MS, xx=True)
 
     async def _read_all(self, redis: Any) -> dict[bytes, bytes]:
-        """What the workers have written, by their keys. Those that Redis has forgotten leave the index."""
+        """Return what the workers have written, by their keys, and remove keys that Redis has dropped from the index."""
         keys = list(await redis.smembers(self._index))
         values = await redis.mget(keys) if keys else []
         if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:

@@ -44,7 +44,7 @@ async def read_readiness(request: Request, response: Response) -> ReadinessRepor
 
 @router.get("/metrics", response_class=Response, dependencies=ops_side)
 async def read_metrics(request: Request) -> Response:
-    """What all workers of this replica have counted, for Prometheus. On `OPS_PORT` it needs no event loop."""
+    """Return the counts of all workers of this replica, for Prometheus. On `OPS_PORT` this needs no event loop."""
     scrapes: Scrapes = request.state.scrapes
     return Response(await scrapes.read(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

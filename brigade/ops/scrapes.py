@@ -18,7 +18,7 @@ class Scrapes:
         self._began_s = -math.inf
 
     async def read(self) -> bytes:
-        """What a scrape says that begins after this call, at once if the last one began a second ago."""
+        """Return a scrape that begins after this call, and at once if the last one began a second ago."""
         if self._awaited is None:
             self._awaited = asyncio.create_task(self._scrape(), name="scrape")
         return await asyncio.shield(self._awaited)

@@ -1,4 +1,4 @@
-"""What a worker is and does at a moment, as `/workers` tells it. Reads attributes of others and changes none."""
+"""The state of a worker at one moment, as `/workers` shows it. This module only reads attributes of others."""
 
 import os
 import socket

@@ -166,12 +166,12 @@ class Settings(BaseSettings):
 
     @property
     def deployment_name(self) -> str:
-        """What tells this deployment's keys from those of others in the same Redis."""
+        """The name that separates this deployment's keys from those of others in the same Redis."""
         return self.deployment or (self._database.database if self._database else "") or "brigade"
 
     @property
     def deployment_address(self) -> str:
-        """What has to tell two deployments of one name apart while Postgres cannot say who it is."""
+        """The address that tells two deployments of one name apart while Postgres cannot identify itself."""
         if self.deployment:
             return "named"
         return self._database.digest if self._database else ""
@@ -294,7 +294,7 @@ class Settings(BaseSettings):
 
 
 def _from_files(kind: "type[Settings]") -> dict[str, Any]:
-    """Of each `NAME` that is not set, what the file says that `NAME_FILE` names: so Compose and Swarm hand over secrets."""
+    """Return values from `NAME_FILE` for every `NAME` that is not set. Compose and Swarm pass secrets this way."""
     values, added = {}, {name.upper(): value for name, value in dotenv.read().items()}
     for name in kind.model_fields:
         variable = f"{name.upper()}_FILE"

@@ -1,4 +1,4 @@
-"""What settings say of callers: the keys they may have, and how much each may ask."""
+"""The settings about callers: the keys they may have, and how much each may ask."""
 
 import hashlib
 import re
@@ -35,7 +35,7 @@ class ApiKey:
 
 
 class Rate(NamedTuple):
-    """So many in a time, which may also come all at once."""
+    """A number of requests in a period. All of them may come at once."""
 
     requests: int
     period_s: int

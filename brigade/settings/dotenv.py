@@ -10,7 +10,7 @@ path: str | None = ".env"
 
 
 def read() -> dict[str, str]:
-    """What `.env` adds to the environment: variables that are not set there, or are empty."""
+    """Return the variables that `.env` adds to the environment: those that are not set there, or are empty."""
     given = {name.lower() for name, value in os.environ.items() if value}
     values = dotenv_values(path) if path else {}
     return {name: value for name, value in values.items() if value and name.lower() not in given}

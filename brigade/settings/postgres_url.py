@@ -1,4 +1,4 @@
-"""What DATABASE_URL says: hosts, database, and libpq's own parameters. Opens nothing.
+"""The parts of DATABASE_URL: hosts, database, and libpq's own parameters. This module opens nothing.
 
 Refusals quote nothing of a URL but names of parameters, as the rest may hold a password.
 """
@@ -64,7 +64,7 @@ UNREADABLE = (
 @dataclass(frozen=True)
 class PostgresUrl:
     dsn: str
-    """As asyncpg understands it: the URL without what changes nothing here."""
+    """The URL as asyncpg understands it, without parameters that change nothing here."""
     hosts: list[tuple[str, int]]
     """Empty where a service file, or libpq's own variables and defaults, have to say it. A socket's folder is a host."""
     database: str
@@ -74,7 +74,7 @@ class PostgresUrl:
 
     @property
     def places(self) -> str:
-        """For people: ` at host:port, host:port`, or the folder of a socket."""
+        """The hosts for people to read: ` at host:port, host:port`, or the folder of a socket."""
         shown = [host if host.startswith("/") else f"{_bracketed(host)}:{port}" for host, port in self.hosts]
         return f" at {', '.join(shown)}" if shown else ""
 
@@ -128,7 +128,7 @@ def _is_left_out(name: str, value: str) -> bool:
 
 
 def _hosts(listed: str, parameters: dict[str, str]) -> list[tuple[str, int]]:
-    """Those before the path, or else those of ?host= and ?port=."""
+    """Return the hosts before the path, or otherwise those of ?host= and ?port=."""
     ports = [port for port in parameters.get("port", "").split(",") if port]
     listed = listed or parameters.get("host", "")
     if not listed:

@@ -1,4 +1,4 @@
-"""What REDIS_URL says: one server, a cluster, or Sentinels. Opens nothing.
+"""The parts of REDIS_URL: one server, a cluster, or Sentinels. This module opens nothing.
 
 Refusals quote nothing of a URL but names of options, as the rest may hold a password.
 """
@@ -32,11 +32,11 @@ SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 @dataclass(frozen=True)
 class RedisUrl:
     kind: str
-    """server, cluster or sentinel"""
+    """One of `server`, `cluster` and `sentinel`."""
     nodes: tuple[tuple[str, int], ...]
     """The one server too; nothing where it is a socket."""
     service: str
-    """What the Sentinels call the servers they watch."""
+    """The Sentinels' name for the servers they watch."""
     options: dict[str, Any]
     sentinel_options: dict[str, Any]
 

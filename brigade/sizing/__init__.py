@@ -1,6 +1,6 @@
-"""From the limits of the machine to workers, threads, pools and timeouts: arithmetic, and a sentence for each number.
+"""Arithmetic from the limits of the machine to workers, threads, pools and timeouts, with a sentence for each number.
 
-Reads nothing and opens nothing; what the machine allows comes in as `Limits`.
+This module reads nothing and opens nothing; what the machine allows comes in as `Limits`.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ GENERATIONS = 2
 """A reload starts new workers before the old ones go, so for a while each worker exists twice."""
 
 REDIS_CONNECTIONS = 8
-"""Of one worker: 150 tasks at once took 157 us a command over 8 connections, before calls were coalesced."""
+"""Redis connections of one worker: 150 tasks at once took 157 us a command over 8 of them, before calls were coalesced."""
 
 THREADPOOL_TOKENS = 8
-"""Of one worker, apart from the CPU lane: with 20 of anyio's 40 busy computing, an awaiting route took 542 ms."""
+"""Threads of one worker, without the CPU lane. With 20 of anyio's 40 busy computing, an awaiting route took 542 ms."""
 
 STATEMENT_SHARE = 2 / 3
 MIB = 1024 * 1024
@@ -51,7 +51,7 @@ class Plan:
     graceful_timeout_s: float
     keepalive_s: float
     notes: Mapping[str, tuple[str, str]] = field(repr=False, compare=False)
-    """Where each number came from, and why it is what it is."""
+    """The source of each number, and the reason for its value."""
 
     def as_json(self) -> dict[str, dict[str, Any]]:
         return {
@@ -117,12 +117,12 @@ def statement_timeout_s(settings: Settings) -> float:
 
 
 def session_options(settings: Settings) -> dict[str, str]:
-    """What a worker asks of its Postgres sessions at their start. Older poolers refuse a start that asks for anything."""
+    """Return the options with which a worker starts a Postgres session. Older poolers refuse a start with any option."""
     return {} if settings.database_pooled else session_settings(settings)
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
-    """What a worker's Postgres sessions are set to."""
+    """Return the settings of a worker's Postgres sessions."""
     return {"statement_timeout": str(round(statement_timeout_s(settings) * 1000)), "jit": "off"}
 
 

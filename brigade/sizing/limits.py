@@ -1,6 +1,6 @@
-"""What this process may use of the machine: CPUs and memory, as cgroups and affinity allow.
+"""The CPUs and the memory that this process may use, as cgroups and affinity allow.
 
-Reads files and decides nothing; `root` lets a test hand over a recorded tree.
+This module reads files and decides nothing; `root` lets a test hand over a recorded tree.
 """
 
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 UNLIMITED_BYTES = 1 << 60
-"""cgroup v1 writes "no limit" as the largest page-aligned integer; no machine has an exbibyte."""
+"""The limit that means none: cgroup v1 writes "no limit" as the largest page-aligned integer; no machine has an exbibyte."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _unescape(text: str) -> str:
 
 
 def _inside(path: str, mount_root: str) -> PurePosixPath:
-    """Where the mount shows a cgroup; its top when the cgroup lies outside, as it may in a namespace."""
+    """Return the path at which the mount shows a cgroup, or its top if the cgroup is outside, as in a namespace."""
     cgroup = PurePosixPath(path)
     shown = cgroup.is_relative_to(mount_root) and ".." not in cgroup.parts
     return cgroup.relative_to(mount_root) if shown else PurePosixPath()

@@ -51,7 +51,7 @@ class Cache:
         return await self.ask(call)
 
     async def ask(self, call: Callable[[Any], Awaitable[T]]) -> T:
-        """As `run`, also where the keys are another deployment's: for the question whose they are."""
+        """Do the same as `run`, also if the keys belong to another deployment. This serves to ask whose they are."""
         if not self.breaker.allows():
             raise CacheUnavailable("Redis did not answer lately.")
         began_s = time.perf_counter()
@@ -102,7 +102,7 @@ class Cache:
         return await self.run(lambda redis: redis.mget(keys))
 
     def together(self, keys: Sequence[str]) -> list[list[int]]:
-        """Which of `keys`, by their places, one command may name: all of them, or those of one slot of a cluster."""
+        """Group the positions of `keys` that one command may name: all of them, or those of one slot of a cluster."""
         if not isinstance(self.redis, RedisCluster):
             return [list(range(len(keys)))]
         slots: dict[int, list[int]] = {}

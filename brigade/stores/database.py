@@ -115,7 +115,7 @@ def _has_ended(connection: Connection) -> bool:
 
 
 def _unavailable(error: Exception, *, session_ended: bool) -> DatabaseUnavailable | None:
-    """What to raise in place of a failure of the server; None for a mistake of the caller, which is raised as it is."""
+    """Return the error to raise for a failure of the server, or None for a mistake of the caller, which is raised as it is."""
     match meaning_of(error, session_ended=session_ended):
         case Meaning.LOST:
             return ConnectionLost("The connection was lost.")

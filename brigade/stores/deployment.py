@@ -1,4 +1,4 @@
-"""Which database a deployment's keys in Redis belong to. Two databases never share the keys of one name."""
+"""The database to which a deployment's keys in Redis belong. Two databases never share the keys of one name."""
 
 from contextlib import suppress
 from typing import Any

@@ -12,7 +12,7 @@ class Keys:
 
     @property
     def prefix(self) -> str:
-        """What a key begins with that may lie on any server of a cluster. Compute it once for many keys."""
+        """The prefix of keys that may be on any server of a cluster. Compute it once for many keys."""
         return f"{quote(self.deployment, safe='')}:"
 
     def tagged(self, group: str, *parts: str) -> str:

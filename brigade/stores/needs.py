@@ -1,4 +1,4 @@
-"""Which stores a feature cannot do without. Readiness is made of what all features need. Opens nothing."""
+"""The stores that a feature cannot do without. Readiness depends on what all features need. This module opens nothing."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ STORES: tuple[Store, ...] = get_args(Store)
 
 @dataclass(frozen=True)
 class Needs:
-    """Of each group at least one store must answer."""
+    """Groups of stores. At least one store of each group must answer."""
 
     groups: frozenset[frozenset[Store]]
 

@@ -1,4 +1,4 @@
-"""What an error of Postgres means: the session is lost, the server will not do it now, it refuses, or we made a mistake."""
+"""The meaning of an error of Postgres: the session is lost, the server will not do it now, it refuses, or we made a mistake."""
 
 from enum import Enum, auto
 

@@ -1,4 +1,4 @@
-"""What the user of a connection leaves behind in its session does not reach the next one."""
+"""A session is reset after its use, so that nothing of one user of a connection reaches the next."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -95,7 +95,7 @@ async def read_each(redis: Any, keys: Sequence[str]) -> list[bytes | None]:
 
 
 def value_of(answer: Any) -> Any:
-    """What one command of several was answered; nothing where the key holds another type, as MGET has it.
+    """Return the answer to one command of several, or nothing if the key holds another type, as MGET does.
 
     Raises:
         RedisError: any other error.

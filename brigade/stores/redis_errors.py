@@ -1,4 +1,4 @@
-"""What an error of Redis means: it does not answer, it refuses, or we asked it something that makes no sense."""
+"""The meaning of an error of Redis: it does not answer, it refuses, or we asked it something that makes no sense."""
 
 import re
 
@@ -37,7 +37,7 @@ KNOWN_REFUSALS = {"BUSY", "EXECABORT", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICA
 """Codes that a server answers because of its own state or settings. Any other code may be a defect of ours."""
 
 MISTAKES = ("wrong number of arguments", "syntax error", "Error compiling script", "Number of keys can't be")
-"""What Redis says of a command that no server would accept."""
+"""Words of Redis about a command that no server would accept."""
 
 _code = re.compile(r"(?:Command # .* caused error: \W*)?([A-Z]{2,})\b").match
 

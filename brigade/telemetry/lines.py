@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 PIECE_BYTES = 65_536
-"""What one call hands to the kernel. It is also what a pipe holds."""
+"""Bytes that one call gives to the kernel. A pipe holds the same number."""
 
 RETRY_LOCK_S = 0.002
 

@@ -29,7 +29,7 @@ PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """Between two attempts to write to what takes nothing."""
 
 PIPE_BUF = 4096
-"""What a pipe that has any room takes at once."""
+"""Bytes that a pipe with any room accepts at once."""
 
 Describe = Callable[..., bytes]
 """Renders one event as a line: level, event, and the values beside it."""

@@ -75,7 +75,7 @@ class Handler(logging.Handler):
 
 
 _installed: Handler | None = None
-"""What `configure` has made for this process."""
+"""The handler that `configure` has made for this process."""
 
 
 def configure(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What a worker counts while it works. What it merely is, the pool's size say, `brigade.ops.publisher` looks up.
+"""The counts of a worker. Its state, such as the size of the pool, is read by `brigade.ops.publisher`.
 
 Answers are counted in memory shared with every scrape, so that a killed worker's are not lost; all else in plain
 attributes, which cost next to nothing, and told to Prometheus once a second. docs/decisions/0012 has the figures.
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Scope
 from brigade.telemetry import logs
 
 UNMATCHED = "unmatched"
-"""For a path that is no route: paths are a client's to choose, and each would be a series of its own."""
+"""Label of a path that is no route. Clients choose paths, and each would be a series of its own."""
 
 REQUEST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 """A redirect takes 1 ms, a drawing 20, a statement gives up after 10 s and a request after 15."""
@@ -30,7 +30,7 @@ gauge = partial(Gauge, registry=registry, multiprocess_mode="liveall")
 """A series for each worker, by its `pid`, for as long as it lives."""
 
 told_each_second: list[Callable[[], None]] = []
-"""What the publisher's thread calls, one after the other. A feature adds its own."""
+"""Functions that the publisher's thread calls, one after the other. A feature adds its own."""
 
 
 class Count:
@@ -105,7 +105,7 @@ replica = PoolStats("postgres_replica")
 
 
 class RouteStats:
-    """Of one route and method."""
+    """Counts of one route and method."""
 
     def __init__(self, route: str, method: str) -> None:
         self.durations = Tally(DURATION.labels(route, method))
@@ -113,7 +113,7 @@ class RouteStats:
         self._counting: dict[int, Callable[[], None]] = {}
 
     def counting(self, status: int) -> Callable[[], None]:
-        """What counts one answer."""
+        """Return a function that counts one answer."""
         return self._counting.get(status) or self._counting.setdefault(status, self._bind(status))
 
     def _bind(self, status: int) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Which requests are traced: decided once for each, before anything is spent on its spans."""
+"""The choice of the requests that are traced: it is made once for each, before anything is spent on its spans."""
 
 from collections.abc import Sequence
 from contextvars import ContextVar

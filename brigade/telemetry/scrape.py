@@ -186,7 +186,7 @@ def _locked(path: Path, kind: int, *, within_s: float | None = None) -> Iterator
 
 
 class _Machine:
-    """What the kernel counts for all workers together, looked up when somebody asks."""
+    """The kernel's counts for all workers together, read when somebody asks."""
 
     def collect(self) -> Iterator[Metric]:
         periods, throttled, seconds = read_throttling()

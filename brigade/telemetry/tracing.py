@@ -1,4 +1,4 @@
-"""Where a request's time goes: summed up for its log line, and as spans while OpenTelemetry is on.
+"""The time that a request spends in each place: summed up for its log line, and as spans while OpenTelemetry is on.
 
 FastAPI sets OpenTelemetry up, from the `OTEL_*` variables, and makes the spans of requests; this adds what it cannot see.
 """
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def start() -> None:
-    """From now on there are spans. Until then all of this costs next to nothing."""
+    """Make spans from now on. Until then all of this costs next to nothing."""
     global _tracer  # noqa: PLW0603 - as are OpenTelemetry's providers
     sampling.install(trace.get_tracer_provider())
     _tracer = trace.get_tracer("service")
@@ -85,7 +85,7 @@ def note(
 
 
 def note_sql(query: Any) -> None:
-    """For asyncpg's query loggers. Statements carry no values: ours are all parameters."""
+    """Note a statement, as a query logger of asyncpg. Statements carry no values: ours are all parameters."""
     now_s = time.perf_counter()
     attributes = {"db.system.name": "postgresql", "db.query.text": query.query}
     if query.exception is not None:
@@ -105,7 +105,7 @@ def is_on() -> bool:
 
 
 def name_request(scope: Scope, route: str) -> None:
-    """As FastAPI's router names the requests that it sees."""
+    """Name a request as FastAPI's router names those that it sees."""
     if _tracer is not None:
         span = trace.get_current_span()
         span.update_name(f"{scope['method']} {route}")
@@ -177,5 +177,5 @@ def carried() -> dict[str, str]:
 
 
 def resume(carrier: dict[str, str]) -> None:
-    """In the lane's process, which runs one job at a time, and must not take it for one of the request before."""
+    """Continue a request's trace in the lane's process. It runs one job at a time, and must not use the trace before."""
     otel_context.attach(propagate.extract(carrier))

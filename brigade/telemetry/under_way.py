@@ -1,4 +1,4 @@
-"""Which request each task works on, for those who look at the event loop from outside it."""
+"""The request that each task works on, for observers of the event loop from outside it."""
 
 import asyncio
 from collections.abc import MutableMapping

@@ -154,7 +154,7 @@ def root_of(package: str) -> Path:
 
 
 def _start(folder: Path, package: str, env: dict[str, Any]) -> RunningService:
-    """In a folder of its own: neither `.env` nor the state of another service is near."""
+    """Start the service in a folder of its own, without a `.env` or the state of another service."""
     home = folder / f"service-{next(_numbers)}"
     home.mkdir()
     variables = {name: str(value) for name, value in env.items() if value is not None}

@@ -54,7 +54,7 @@ class RunningService:
         return self._process.wait()
 
     def kill(self) -> None:
-        """kill -9 of the master and every worker."""
+        """Kill the master and every worker with kill -9."""
         _kill(self._family())
         self._process.wait()
 

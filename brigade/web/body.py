@@ -1,4 +1,4 @@
-"""What every feature wants of the bodies that it takes, and of the addresses that it gives out."""
+"""Types that every feature wants for the bodies that it accepts, and for the addresses that it returns."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Who asks, behind proxies that are trusted to say so."""
+"""The address of the client, behind proxies that are trusted to name it."""
 
 from collections.abc import MutableMapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What one request may take: so many bytes of body, so many seconds. Pure ASGI, inside the access log.
+"""The bounds of one request: bytes of body, and seconds. This layer is pure ASGI, inside the access log.
 
 Starlette's own body limit answers in plain text and outside all middleware, unseen by log and metrics.
 """

@@ -31,7 +31,7 @@ class Attempt(NamedTuple):
 
     lookup: "asyncio.Future[Any]"
     began_s: float
-    """By `time.perf_counter`."""
+    """Start of the request, by `time.perf_counter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,18 @@ class Shortcut:
     """A handler that `brigade.web.shortcuts` can do without a task: to make one and to resume it costs as much as all the rest."""
 
     look_up: "Callable[[Scope], asyncio.Future[Any] | None]"
-    """What to wait for; None where the request is for `otherwise`. The scope is as the server made it: it has no `app`, and
+    """Return what to wait for, or None if the request is for `otherwise`. The scope is as the server made it: it has no `app`, and
     its `client` may be a proxy.
     """
     reply: Callable[[Scope, Any], Message | None]
     """The `answer` to what was found, at once. None, and whatever is raised, leave the request to `otherwise`."""
     otherwise: ASGIApp | None = None
-    """What serves all that the two do not; else the same two by a task, where a problem that they raise is answered."""
+    """The application for requests that the two do not serve. Without it the same two run in a task, which answers problems."""
     waits_for: tracing.Kind = "redis"
-    """What the lookup waits for, in the request's line of the log."""
+    """The store for which the lookup waits, in the request's line of the log."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """By a task, and without `otherwise`."""
+        """Serve a request by a task, without `otherwise`."""
         attempt: Attempt | None = scope.get(ATTEMPT)
         lookup = attempt.lookup if attempt else self.look_up(scope)
         message = self.reply(scope, await lookup) if lookup is not None else None

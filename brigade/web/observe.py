@@ -87,7 +87,7 @@ class Observe:
                 log_access(scope, identifier.decode(), status, duration_s, sums)
 
     def headers(self, identifier: bytes, status: int) -> list[Header]:
-        """Of every answer. A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""
+        """Return the headers of every answer. A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""
         return [(b"x-request-id", identifier), *(self._worker if status == 307 else self._standing)]
 
     def samples(self, scope: Scope) -> bool:

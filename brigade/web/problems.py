@@ -91,8 +91,9 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _let_go(error: Exception) -> None:
-    """FastAPI names what it raises in the frame that holds the body: a cycle, which garbage collection finds when 20,000
-    objects are there, be they of 1 MiB each.
+    """Break the cycle between the exception and the frame that holds the request body.
+
+    It would otherwise keep the body until the next garbage collection, which counts objects and not their bytes.
     """
     traceback.clear_frames(error.__traceback__)
 

@@ -35,7 +35,7 @@ class Allowance:
         self._prefix = f"{cache.key_prefix}rate:"
         self._step_s = rate.period_s / rate.requests
         self._full_at: dict[str, float] = {}
-        """Of each caller, no later than Redis has it: whom this refuses, Redis would. And all there is while Redis is away."""
+        """Time at which each caller's full allowance is restored, never later than in Redis. It is all there is without Redis."""
 
     async def take(self, caller: str) -> None:
         """
@@ -67,7 +67,7 @@ class Allowance:
         return ahead_s
 
     def _ahead_s(self, caller: str) -> float:
-        """Where one more request would put it."""
+        """Return how far ahead of now one more request would move the caller's time."""
         return max(0.0, self._full_at.get(caller, 0.0) - time.monotonic()) + self._step_s
 
     def _remember(self, caller: str, full_at: float) -> None:
@@ -80,7 +80,7 @@ class Allowance:
 
 
 def name_address(host: str) -> str:
-    """The caller that an address stands for. Whoever has one of IPv6 has all 2**64 of its network."""
+    """Return the caller that an address stands for. A client with one IPv6 address has all 2**64 of its network."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

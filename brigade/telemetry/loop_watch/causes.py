@@ -43,7 +43,7 @@ class Clocks(NamedTuple):
 
 
 def classify(turn: Turn, looks: list[Look], spent: Clocks, *, blocked_s: float) -> Cause:
-    """By what the loop's thread did meanwhile: collected, computed, stood at one instruction, or none of these."""
+    """Name the cause by what the loop's thread did meanwhile: collected, computed, stood at one instruction, or none of these."""
     late_s = turn.came_s - turn.due_s
     if spent.gc_s > late_s / 2:
         return "garbage collection"

@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Look:
-    """What one glance at the loop's thread found; `place` is None while the loop itself waits for work."""
+    """The result of one look at the loop's thread; `place` is None while the loop itself waits for work."""
 
     at_s: float
     place: Place | None
@@ -48,7 +48,7 @@ def look(frame: FrameType, *, at_s: float, loop_code: CodeType | None, request: 
 
 
 def stack(frame: FrameType | None, loop_code: CodeType | None = None) -> Iterable[FrameType]:
-    """From the innermost call out to what the loop called."""
+    """Yield the calls from the innermost one out to the one that the loop made."""
     while frame is not None and frame.f_code is not loop_code:
         yield frame
         frame = frame.f_back
@@ -79,7 +79,7 @@ def _is_at_work(frame: FrameType) -> bool:
 
 
 def _short(file: str) -> str:
-    """From the folder of packages, or from where the engine is, which is the project's root unless it is installed."""
+    """Shorten a path to what follows the folder of packages, or the engine's folder, which is the root unless installed."""
     for folder in PACKAGES:
         file = file.rpartition(folder)[2]
     return file.removeprefix(ENGINE.removesuffix("brigade/"))

@@ -40,7 +40,7 @@ class Incident:
     seen: str
     """How many of the looks at the stack found this function."""
     requests: tuple[Request, ...]
-    """Those found on the loop, the one found most often first."""
+    """Requests that were found on the loop, the one found most often first."""
 
 
 class Watchdog:
@@ -59,7 +59,7 @@ class Watchdog:
         self._schedstat: int | None = None
 
     def start(self, *, loop_code: CodeType | None) -> None:
-        """From the thread of the loop."""
+        """Start the watch. Call this from the thread of the loop."""
         self._loop, self._loop_thread, self._loop_code = asyncio.get_running_loop(), threading.get_ident(), loop_code
         self._settled_s = time.perf_counter() + self.settle_s
         with contextlib.suppress(OSError):  # not Linux
@@ -132,7 +132,7 @@ class Watchdog:
 
     @staticmethod
     def _beside() -> Place | None:
-        """Where a thread that serves requests works: what the loop may be waiting for."""
+        """Return the place where a thread that serves requests works, for which the loop may be waiting."""
         frames = sys._current_frames()
         busy = [frames.get(thread.ident or 0) for thread in threading.enumerate() if thread.name.startswith("AnyIO")]
         stacks = [list(stack(frame)) for frame in busy]

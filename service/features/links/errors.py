@@ -1,4 +1,4 @@
-"""What can be wrong with a link."""
+"""The errors of a link."""
 
 from brigade.errors import Problem
 

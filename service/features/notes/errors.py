@@ -1,4 +1,4 @@
-"""What can be wrong with a note."""
+"""The errors of a note."""
 
 from brigade import Problem
 
