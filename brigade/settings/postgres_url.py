@@ -137,7 +137,14 @@ def _hosts(listed: str, parameters: dict[str, str]) -> list[tuple[str, int]]:
     if len(ports) not in {0, 1, len(hosts)}:
         raise ValueError(UNREADABLE)
     defaults = ports if len(ports) > 1 else (ports or [str(PORT)]) * len(hosts)
-    return [read_host(unquote(host), default) for host, default in zip(hosts, defaults, strict=True)]
+    return [_host(host, default) for host, default in zip(hosts, defaults, strict=True)]
+
+
+def _host(listed: str, default_port: str) -> tuple[str, int]:
+    """A colon in the folder of a socket is %3A before the path, so that another one can be there before a port."""
+    if socket := re.fullmatch(r"(%2[fF][^:]*):(\d+)", listed):
+        return read_host(unquote(socket[1]), socket[2])
+    return read_host(unquote(listed), default_port)
 
 
 def read_host(host: str, default_port: str | int) -> tuple[str, int]:

@@ -25,6 +25,7 @@ NEON = "postgresql://app:secret@ep-name-pooler.eu-central-1.aws.neon.tech/db?ssl
             [("/cloudsql/project:region:instance", 5432)],
             "db",
         ),
+        ("postgresql://app@%2Ftmp%2Fa%3Ab:5433/db", [("/tmp/a:b", 5433)], "db"),
         ("postgresql://app@%2Ftmp%2Fpg/db?port=5433", [("/tmp/pg", 5433)], "db"),
         ("postgresql://app:p@[::1]:5433/db", [("::1", 5433)], "db"),
         ("postgresql://app:p@[2001:db8::1]/db", [("2001:db8::1", 5432)], "db"),
