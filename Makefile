@@ -7,7 +7,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONUSERBASE \
 	PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON \
 	PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
-.PHONY: help run locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy clean environment development
+.PHONY: help run dev locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fix: development ## Mend what ruff can mend
 
 migrate: environment ## Bring the schema up to date, of make run's Postgres or of DATABASE_URL
 	@$(BIN)/python -m local migrate
+
+dev: environment ## Serve as make run does, with one worker: new code on save, and breakpoint() stops here
+	@exec $(BIN)/python -m local dev
 
 reload: environment ## Give make run new workers, with the code as it is now
 	@$(BIN)/python -m local reload

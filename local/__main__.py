@@ -1,12 +1,13 @@
-"""`python -m local run | migrate | reload`, for the Makefile."""
+"""`python -m local run | dev | migrate | reload`, for the Makefile."""
 
 import sys
 
 from local import attached
+from local.dev import dev
 from local.process import LocalError
 from local.run import run
 
-COMMANDS = {"run": run, "migrate": attached.migrate, "reload": attached.reload}
+COMMANDS = {"run": run, "dev": dev, "migrate": attached.migrate, "reload": attached.reload}
 
 
 def main(name: str) -> int:

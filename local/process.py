@@ -77,7 +77,8 @@ def terminate(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIG
     try:
         process.wait(within_s)
     except subprocess.TimeoutExpired:
-        process.kill()
+        # All of its session, because a worker that stands in a debugger does not notice that its master has gone.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 
 from local.notice import announce, is_ready, say
 from local.places import LOCAL, ROOT, RUN_LOCK, RUNNING
@@ -22,37 +24,52 @@ STOP_TIMEOUT_S = 300.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclass(frozen=True)
+class Mode:
+    """How `make run` and `make dev` differ."""
+
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    stdin: int | None = subprocess.DEVNULL
+    stop_timeout_s: float = STOP_TIMEOUT_S
+    ready: Callable[[subprocess.Popen[bytes], ExitStack], None] = lambda _service, _stack: None
+
+
 class Stop(Exception):
     """Raised wherever the main thread happens to be, by the first signal that ends a run."""
 
 
-def run() -> int:
+def run(mode: Mode = Mode()) -> int:
     """The exit code: 0 where somebody wanted the end, the service's own where it ended by itself."""
     parent = os.getppid()  # at once, as it may be killed while the servers start
     with suppress(Stop), ExitStack() as stack:
         _hear_signals()
         try:
-            return _serve(stack, parent)
+            return _serve(stack, parent, mode)
         finally:
             _ignore_signals()  # whatever ends the run: what is left of it is the way out
     return 0
 
 
-def _serve(stack: ExitStack, parent: int) -> int:
+def _serve(stack: ExitStack, parent: int, mode: Mode) -> int:
     started = time.monotonic()
     LOCAL.mkdir(exist_ok=True)
     stack.enter_context(exclusive(RUN_LOCK, busy="Brigade already runs from this folder: end that run first."))
     busy = "The service of an earlier run from this folder has not ended yet: wait for it, or kill it."
     lock = stack.enter_context(exclusive(LOCAL / "service.lock", wait_s=LEFTOVER_TIMEOUT_S, busy=busy))
     check_port(*address())
-    variables = environment()
+    variables = environment(mode.defaults)
     servers = _start_servers(stack, variables)
-    migrated = _spawn(stack, "migrate", variables, lock).wait()
+    migrated = _spawn(stack, "migrate", variables, lock, Mode()).wait()
     if migrated != 0:
         return migrated
-    service = _spawn(stack, "run", variables, lock)
+    service = _spawn(stack, "run", variables, lock, mode)
     _record(stack, service.pid, variables)
-    return _watch(service, servers, started, parent)
+    return _watch(service, servers, parent, lambda: _announce(started, service, stack, mode))
+
+
+def _announce(started: float, service: subprocess.Popen[bytes], stack: ExitStack, mode: Mode) -> None:
+    announce(time.monotonic() - started)
+    mode.ready(service, stack)
 
 
 def _start_servers(stack: ExitStack, variables: dict[str, str]) -> list[Server]:
@@ -66,10 +83,12 @@ def _start_servers(stack: ExitStack, variables: dict[str, str]) -> list[Server]:
     return list(own.values())
 
 
-def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
-    """A command of the service, whose processes hold the lock until the last has gone."""
-    process = spawn([sys.executable, "-m", "service", command], env=variables, cwd=ROOT, pass_fds=[lock])
-    stack.callback(terminate, process, within_s=STOP_TIMEOUT_S)
+def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int, mode: Mode) -> subprocess.Popen[bytes]:
+    """Start a command of the service, whose processes hold the lock until the last has gone."""
+    process = spawn(
+        [sys.executable, "-m", "service", command], env=variables, cwd=ROOT, pass_fds=[lock], stdin=mode.stdin
+    )
+    stack.callback(terminate, process, within_s=mode.stop_timeout_s)
     return process
 
 
@@ -81,7 +100,9 @@ def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
     RUNNING.write_text(json.dumps({"pid": pid, "addresses": addresses}))
 
 
-def _watch(service: subprocess.Popen[bytes], servers: list[Server], started: float, parent: int) -> int:
+def _watch(
+    service: subprocess.Popen[bytes], servers: list[Server], parent: int, announce_ready: Callable[[], None]
+) -> int:
     at_terminal, announced = os.isatty(0), False
     while (code := service.poll()) is None:
         # make was killed, or was told that the terminal was and kept it to itself: nobody is left to press Ctrl-C.
@@ -92,7 +113,7 @@ def _watch(service: subprocess.Popen[bytes], servers: list[Server], started: flo
                 say(f"{server.name} has ended by itself: starting it again.")
                 server.start()
         if not announced and (announced := is_ready()):
-            announce(time.monotonic() - started)
+            announce_ready()
         time.sleep(0.1)
     return code
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from dotenv import dotenv_values
 
@@ -25,8 +26,9 @@ def is_set(name: str) -> bool:
     return bool(lookup(name) or lookup(f"{name}_FILE"))
 
 
-def environment() -> dict[str, str]:
-    defaults = {name: value for name, value in DEFAULTS.items() if not is_set(name)}
+def environment(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return the variables of the shell, and the defaults of a local run and `more` where nothing else is set."""
+    defaults = {name: value for name, value in {**DEFAULTS, **more}.items() if not is_set(name)}
     return {**(os.environ if is_set("DATABASE_URL") else without_libpq(os.environ)), **defaults}
 
 

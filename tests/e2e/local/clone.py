@@ -39,6 +39,7 @@ def _forget_parent() -> None:
 class Clone:
     folder: Path
     user: str
+    stdin: int = subprocess.DEVNULL
     _runs: "list[LocalRun]" = field(default_factory=list)
 
     @classmethod
@@ -65,7 +66,7 @@ class Clone:
                 [*self._as_user(), *command],
                 cwd=self.folder,
                 env=env | {name: str(value) for name, value in variables.items()},
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
