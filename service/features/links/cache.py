@@ -44,7 +44,10 @@ for i, key in ipairs(KEYS) do
 end
 """
 ADD_CLICKS = """
-if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[1]) or '0') then return end
+if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[1]) or '0') then
+    redis.call('EXPIRE', KEYS[1], ARGV[2])
+    return
+end
 for id, clicks in pairs(cjson.decode(ARGV[3])) do redis.call('HINCRBY', KEYS[2], id, clicks) end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """

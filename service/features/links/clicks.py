@@ -6,16 +6,17 @@ Journal -> Redis by every worker for itself, and for workers that died; Redis ->
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 import structlog
 
 from brigade.errors import Unavailable
 from brigade.resources import Resources
-from brigade.tasks import end
+from brigade.tasks import end, supervised
+from brigade.telemetry.log_throttle import LogThrottle
 from service.features.links import cache, store
-from service.features.links.journal import Batch, Journal, Orphan, take_orphan
+from service.features.links.journal import Journal
+from service.features.links.orphans import Orphan, UnreadableOrphan, take_orphan
 
 SEND_EVERY_S = 0.1
 MOVE_EVERY_S = 0.5
@@ -33,23 +34,29 @@ class Clicks:
         self.folder = resources.settings.state_dir / "clicks"
         self.moves = 0
         self._sent_at = time.monotonic()
+        self._throttle = LogThrottle()
+        self._left_alone: set[str] = set()
 
     async def __aenter__(self) -> "Clicks":
         self.journal = await asyncio.to_thread(Journal, self.folder)
         self.count = self.journal.add
         jobs = {self._send: SEND_EVERY_S, self._move: MOVE_EVERY_S, self._adopt: ADOPT_EVERY_S}
-        self._tasks = [asyncio.create_task(_repeat(job, every_s), name=job.__name__) for job, every_s in jobs.items()]
+        self._tasks = [supervised(f"links{job.__name__}", job, every_s=every_s) for job, every_s in jobs.items()]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await end(*self._tasks)
-        with contextlib.suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await self._send()
-                await self._move()
-        await asyncio.to_thread(self.journal.close)
+        try:
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await self._send()
+                    await self._move()
+        finally:
+            await asyncio.to_thread(self.journal.close)
+            if self.journal.lost:
+                log.error("clicks were lost", clicks=self.journal.lost)
 
     @property
     def pending(self) -> int:
@@ -61,32 +68,66 @@ class Clicks:
         """How long the oldest of them may have waited."""
         return time.monotonic() - self._sent_at if self.pending else 0.0
 
+    @property
+    def lost(self) -> int:
+        return self.journal.lost
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a kill would lose clicks, because the disk refuses them."""
+        return self.journal.disk_error is not None
+
     async def _send(self) -> None:
-        """A batch that got no answer goes again as it is, and new clicks collect behind it."""
-        began = time.monotonic()
-        journal = self.journal
+        """Send the oldest batch until Redis has it; new clicks collect in one other batch meanwhile."""
+        began, journal = time.monotonic(), self.journal
         if journal.active.total:
-            await asyncio.to_thread(journal.prepare)
-            journal.seal()
+            journal.spare = await asyncio.to_thread(journal.renew, journal.take_spare())
+            self._report_disk()
+            if not journal.sealed:
+                journal.seal()
         while journal.sealed:
-            batch: Batch = journal.sealed[0]
-            await cache.add_clicks(self.cache, journal=journal.id, sequence=batch.sequence, clicks=batch.clicks())
-            journal.sealed.remove(batch)
-            await asyncio.to_thread(batch.path.unlink)
+            for sequence, clicks in journal.sealed[0].parts():
+                await cache.add_clicks(self.cache, journal=journal.id, sequence=sequence, clicks=clicks)
+            if (unwanted := journal.confirm()) is not None:
+                await asyncio.to_thread(unwanted.discard)
         self._sent_at = began
 
+    def _report_disk(self) -> None:
+        error = self.journal.disk_error
+        if error is not None and (left_out := self._throttle.admit("disk")) is not None:
+            log.error(
+                "clicks are kept in memory, because STATE_DIR cannot be written; a worker that is killed loses them",
+                reason=str(error),
+                left_out=left_out,
+            )
+
     async def _adopt(self) -> None:
-        while orphan := await asyncio.to_thread(take_orphan, self.folder):
+        while orphan := await self._find_orphan():
             try:
                 await self._send_orphan(orphan)
             finally:
                 orphan.release()
 
+    async def _find_orphan(self) -> Orphan | None:
+        """The next journal without an owner. One that cannot be read is logged once, and does not hide others."""
+        while True:
+            try:
+                return await asyncio.to_thread(take_orphan, self.folder, except_for=self._left_alone)
+            except UnreadableOrphan as error:
+                self._leave_alone(error.folder.name, error)
+
+    def _leave_alone(self, journal: str, error: OSError) -> None:
+        self._left_alone.add(journal)
+        log.error("the clicks of a worker that died are left where they are", journal=journal, reason=str(error))
+
     async def _send_orphan(self, orphan: Orphan) -> None:
         journal = orphan.folder.name
         for sequence, clicks in orphan.batches.items():
             await cache.add_clicks(self.cache, journal=journal, sequence=sequence, clicks=clicks)
-        await asyncio.to_thread(orphan.remove)
+        try:
+            await asyncio.to_thread(orphan.remove)
+        except OSError as error:  # Redis remembers what it has, so another worker may send the clicks again
+            self._leave_alone(journal, error)
         total = sum(sum(clicks.values()) for clicks in orphan.batches.values())
         log.warning("took over the clicks of a worker that died", journal=journal, clicks=total)
 
@@ -100,14 +141,3 @@ class Clicks:
         self.moves += 1
         if self.moves % FORGET_EVERY_MOVES == 0:
             await store.forget_batches(self.pg)
-
-
-async def _repeat(job: Callable[[], Awaitable[None]], every_s: float) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await job()
-        except Unavailable:
-            continue  # whatever was on its way stays where it was
-        except Exception:
-            log.exception("clicks stay where they are for now", job=getattr(job, "__name__", ""))

@@ -25,9 +25,10 @@ class State(TypedDict):
 async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     resources = resources_of(app)
     async with Clicks(resources) as clicks:
-        metrics.watch(clicks)
+        tell_clicks = metrics.watch(clicks)
         yield {
             "resolver": Resolver(resources.pg, resources.cache, resources.replica),
             "clicks": clicks,
             "drawn": qr.Drawn(DRAWN_BYTES),
         }
+    tell_clicks()  # what was lost at the end

@@ -1,6 +1,8 @@
 """What the feature counts: how often Redis knows a code, how many codes share a round trip, clicks on their way."""
 
-from brigade.telemetry.metrics import Count, Tally, counter, gauge, histogram, told_each_second
+from collections.abc import Callable
+
+from brigade.telemetry.metrics import Count, Tally, counter, gauge, histogram, tell, told_each_second
 from service.features.links.clicks import Clicks
 
 _lookups = counter("links_cache_lookups", "Codes looked up in Redis.", ["result"])
@@ -17,11 +19,18 @@ batch_codes = Tally(
 
 PENDING = gauge("links_clicks_pending", "Clicks that Redis has not confirmed.")
 PENDING_S = gauge("links_clicks_pending_seconds", "How long the oldest of them may have waited.")
+IN_MEMORY = gauge("links_clicks_in_memory", "1 while STATE_DIR cannot be written, so that a kill would lose clicks.")
+LOST = counter("links_clicks_lost", "Clicks that found no room, or that only a worker knew when it ended.")
 
 
-def watch(clicks: Clicks) -> None:
+def watch(clicks: Clicks) -> Callable[[], None]:
+    """Export them once a second. Call what is returned when the last click has been counted."""
+
     def tell_clicks() -> None:
         PENDING.set(clicks.pending)
         PENDING_S.set(clicks.pending_s)
+        IN_MEMORY.set(clicks.in_memory)
+        tell(LOST, clicks.lost)
 
     told_each_second.append(tell_clicks)
+    return tell_clicks

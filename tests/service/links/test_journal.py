@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.features.links import batch as batches
 from service.features.links import journal as journals
-from service.features.links.journal import Journal, take_orphan
+from service.features.links.batch import Batch
+from service.features.links.journal import Journal
+from service.features.links.orphans import UnreadableOrphan, take_orphan
 
 COUNT_FOR_EVER = """
 import sys
@@ -44,13 +47,17 @@ def abandon(journal: Journal) -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.one_of(st.integers(1, 2**63 - 1), st.sampled_from(["seal", "prepare"])), max_size=60), st.integers(1, 4)
+    st.lists(st.one_of(st.integers(1, 2**63 - 1), st.sampled_from(["seal", "renew", "confirm"])), max_size=60),
+    st.integers(1, 4),
 )
 def test_every_click_is_in_one_batch(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str], capacity: int
 ) -> None:
     folder = tmp_path_factory.mktemp("clicks")
+    confirmed: Counter[int] = Counter()
+    sequences: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "CAPACITY", capacity)
         patch.setattr(journals, "CAPACITY", capacity)
         journal = Journal(folder)
         for step in steps:
@@ -59,16 +66,28 @@ def test_every_click_is_in_one_batch(
                     journal.add(step)
                 case "seal":
                     journal.seal()
+                case "confirm" if journal.sealed:
+                    confirmed += clicks_in(journal.sealed[0])
+                    sequences += [sequence for sequence, _ in journal.sealed[0].parts()]
+                    if unwanted := journal.confirm():
+                        unwanted.discard()
                 case _:
-                    journal.prepare()
+                    journal.spare = journal.renew(journal.take_spare())
         expected = Counter(step for step in steps if isinstance(step, int))
-        assert journal.pending == expected.total()
-        sealed = sum((Counter(batch.clicks()) for batch in [*journal.sealed, journal.active]), Counter[int]())
-        assert sealed == expected
-        sequences = [batch.sequence for batch in [*journal.sealed, journal.active]]
-        assert sequences == list(range(1, len(sequences) + 1))
+        assert (journal.pending, journal.lost) == (expected.total() - confirmed.total(), 0)
+        waiting = [*journal.sealed, journal.active]
+        assert sum(map(clicks_in, waiting), confirmed) == expected
+        sequences += [sequence for batch in waiting for sequence, _ in batch.parts()]
+        assert sorted(set(sequences)) == sequences
         abandon(journal)
-        assert take(folder) == expected
+        assert take(folder) + confirmed == expected
+
+
+def clicks_in(batch: Batch) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for _, clicks in batch.parts():
+        found.update(clicks)
+    return found
 
 
 def test_the_journal_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
@@ -111,3 +130,58 @@ def test_a_killed_process_loses_no_click(tmp_path: Path) -> None:
     found = take(tmp_path)
     assert thousands * 1000 <= found.total() <= thousands * 1000 + 1999
     assert max(found.values()) - min(found.values()) <= 1
+
+
+def test_while_redis_is_away_one_batch_grows_to_its_bound_and_is_sent_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "CAPACITY", 4)
+    monkeypatch.setattr(journals, "CAPACITY", 4)
+    monkeypatch.setattr(journals, "MOST_LINKS", 64)
+    journal = Journal(tmp_path)
+    journal.add(1)
+    journal.seal()
+    for _ in range(3):
+        for link_id in range(1, 101):
+            journal.add(link_id)
+    assert (len(journal.sealed), journal.active.links, journal.lost) == (1, 63, 3 * 37)
+    assert len(list(journal.folder.iterdir())) == 2
+    sent = list(journal.active.parts())
+    assert [sequence for sequence, _ in sent] == list(range(2, 18))
+    assert max(len(clicks) for _, clicks in sent) == 4
+    abandon(journal)
+    assert take(tmp_path).total() == 1 + 3 * 63
+
+
+def test_what_redis_has_is_forgotten_and_its_file_used_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for turn in range(100):
+        journal.add(turn)
+        journal.spare = journal.renew(journal.take_spare())
+        journal.seal()
+        assert journal.confirm() is None
+    assert len(list(journal.folder.iterdir())) == 2
+    abandon(journal)
+    assert take(tmp_path) == {}
+
+
+def test_an_orphan_that_cannot_be_read_does_not_hide_others(tmp_path: Path) -> None:
+    (tmp_path / "0").write_bytes(b"")
+    (tmp_path / "1" / "folder").mkdir(parents=True)
+    journal = Journal(tmp_path)
+    journal.add(7)
+    abandon(journal)
+    unreadable: set[str] = set()
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        try:
+            if orphan := take_orphan(tmp_path, except_for=unreadable):
+                assert list(orphan.batches.values()) == [{7: 1}]
+                orphan.remove()
+                orphan.release()
+        except UnreadableOrphan as error:
+            unreadable.add(error.folder.name)
+    assert not journal.folder.exists()
+    assert take_orphan(tmp_path, except_for=unreadable) is None
+    assert unreadable <= {"0", "1"}
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors

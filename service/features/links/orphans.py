@@ -1,0 +1,101 @@
+"""The journals of workers that died, for a living worker to send."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Container
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.features.links.batch import parts
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """The journal of a dead worker, locked by us."""
+
+    folder: Path
+    batches: dict[int, dict[int, int]]
+    """Clicks by sequence number, in order."""
+    lock: int
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def release(self) -> None:
+        os.close(self.lock)
+
+
+class UnreadableOrphan(OSError):
+    """A journal that this worker may not read."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(str(error))
+        self.folder = folder
+
+
+def take_orphan(folder: Path, *, except_for: Container[str] = ()) -> Orphan | None:
+    """The first journal without an owner. `except_for` names those to leave alone.
+
+    Raises:
+        UnreadableOrphan: It is there and cannot be read; leave it alone the next time.
+    """
+    for candidate in _journals(folder):
+        if candidate.name in except_for:
+            continue
+        try:
+            orphan = _take(candidate)
+        except OSError as error:
+            raise UnreadableOrphan(candidate, error) from error
+        if orphan is not None:
+            return orphan
+    return None
+
+
+def _journals(folder: Path) -> list[Path]:
+    with suppress(OSError):  # the worker's own journal says what is wrong with the folder of all
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return []
+
+
+def _take(folder: Path) -> Orphan | None:
+    held = lock(folder)
+    if held is None:
+        return None
+    try:
+        return Orphan(folder, _read(folder), held)
+    except BaseException:
+        os.close(held)
+        raise
+
+
+def _read(folder: Path) -> dict[int, dict[int, int]]:
+    """A file whose writer was killed early may be short; one that was never begun has the sequence number 0."""
+    found: dict[int, dict[int, int]] = {}
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        cells = memoryview(data[: len(data) // 16 * 16]).cast("Q")
+        if cells and cells[0]:
+            found.update(parts(cells))
+    return dict(sorted(found.items()))
+
+
+def lock(folder: Path) -> int | None:
+    """None if a living process has locked the folder, or it is gone.
+
+    Raises:
+        OSError: It cannot be opened or locked.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
