@@ -35,7 +35,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM build AS code
 WORKDIR /app
-COPY deploy/gunicorn.conf.py deploy/healthcheck.py deploy/
+COPY deploy/healthcheck.py deploy/
 COPY brigade/ brigade/
 COPY service/ service/
 # Readable by any user, because a checkout made under umask 077 is readable by its owner alone. /state is writable by group

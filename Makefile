@@ -52,9 +52,9 @@ reload: environment ## Give make run new workers, with the code as it is now
 
 lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the newest of it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.*'
-	@$(LOCK) pyproject.toml --group dev -o requirements/dev.txt $(ARGS)
-	@$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/local.txt
-	@$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/service.txt
+	@$(LOCK) brigade/pyproject.toml pyproject.toml --group dev -o requirements/dev.txt $(ARGS)
+	@$(LOCK) brigade/pyproject.toml pyproject.toml --group local -c requirements/dev.txt -o requirements/local.txt
+	@$(LOCK) brigade/pyproject.toml pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
 	@$(LOCK) --group policy -o requirements/policy.txt
 	@$(LOCK) --group docs -o requirements/docs.txt

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from local.notice import say
-from local.places import LOCAL, ROOT, RUN_LOCK, RUNNING
+from local.places import LOCAL, PACKAGE, ROOT, RUN_LOCK, RUNNING
 from local.process import LocalError, is_held
 from local.servers import Postgres
 from local.variables import environment, is_set
@@ -34,9 +34,7 @@ def reload() -> int:
     master = psutil.Process(_running()["pid"])
     old = set(master.children())
     # As `make run` has it, which another terminal need not have.
-    rehearsal = subprocess.run(
-        [sys.executable, "-m", "service", "rehearse"], cwd=ROOT, env=master.environ(), check=False
-    )
+    rehearsal = subprocess.run([sys.executable, "-m", PACKAGE, "rehearse"], cwd=ROOT, env=master.environ(), check=False)
     if rehearsal.returncode != 0:
         raise LocalError("Not reloaded: new workers could not start, for the reason above. The old ones serve on.")
     master.send_signal(signal.SIGHUP)
@@ -50,7 +48,7 @@ def reload() -> int:
 
 
 def _migrate(addresses: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "service", "migrate"]
+    command = [sys.executable, "-m", PACKAGE, "migrate"]
     return subprocess.run(command, cwd=ROOT, env=environment() | addresses, check=False).returncode
 
 

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from watchfiles import watch
 
 from local.notice import say
-from local.places import ROOT
+from local.places import PACKAGE, ROOT
 from local.run import Mode, run
 
 STOP_TIMEOUT_S = 5.0
@@ -22,7 +22,7 @@ DEFAULTS = {
     "WORKER_TIMEOUT_S": ENDLESS,
     "GRACEFUL_TIMEOUT_S": str(int(ENDLESS) + 60),
 }
-WATCHED = ("brigade", "service", ".env")
+WATCHED = ("brigade", PACKAGE, ".env")
 
 
 def dev() -> int:

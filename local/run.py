@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from local.notice import announce, is_ready, say
-from local.places import LOCAL, ROOT, RUN_LOCK, RUNNING
+from local.places import LOCAL, PACKAGE, ROOT, RUN_LOCK, RUNNING
 from local.process import check_port, exclusive, spawn, terminate
 from local.server import Server
 from local.servers import Postgres, Valkey
@@ -86,7 +86,7 @@ def _start_servers(stack: ExitStack, variables: dict[str, str]) -> list[Server]:
 def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int, mode: Mode) -> subprocess.Popen[bytes]:
     """Start a command of the service, whose processes hold the lock until the last has gone."""
     process = spawn(
-        [sys.executable, "-m", "service", command], env=variables, cwd=ROOT, pass_fds=[lock], stdin=mode.stdin
+        [sys.executable, "-m", PACKAGE, command], env=variables, cwd=ROOT, pass_fds=[lock], stdin=mode.stdin
     )
     stack.callback(terminate, process, within_s=mode.stop_timeout_s)
     return process

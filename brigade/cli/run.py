@@ -27,14 +27,12 @@ from brigade.stores.keys import Keys
 from brigade.stores.redis_client import AnyRedis
 from brigade.telemetry import logs
 
-GUNICORN_CONF = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
+GUNICORN_CONF = Path(listening.__file__).with_name("gunicorn_conf.py")
 
 
 def main(project: Project) -> int:
     settings = load_settings(project.settings)
     logs.configure(settings)
-    if not GUNICORN_CONF.is_file():
-        raise CommandError(f"{GUNICORN_CONF} is missing: it belongs beside the service folder.")
     listening.check(settings)
     check_state_dir(settings)
     plan = make_plan(settings, asyncio.run(_check_servers(project, settings)))
@@ -45,6 +43,7 @@ def main(project: Project) -> int:
     settle_environment(workers=settings.web_concurrency, activated=bool(listening.handed_over()))
     # Workers size themselves again; this is what they cannot know without asking the server.
     os.environ["BRIGADE_APP"] = project.app
+    os.environ["BRIGADE_FEATURES"] = str(project.features.absolute())
     os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF)]
     os.execv(sys.executable, gunicorn)  # noqa: S606 - no shell is meant

@@ -45,7 +45,7 @@ SERVERS = {
     "ours, 1 of 100 logged": Server(("-m", "service", "run"), {"ACCESS_LOG_SAMPLE": "0.01"}, is_ours=True),
     "textbook": Server((*STOCK, "proof.textbook.app:app"), is_textbook=True),
     "textbook, logging": Server((*STOCK, "--access-logfile=-", "proof.textbook.app:app"), is_textbook=True),
-    "ceiling": Server(("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "proof.bench.ceiling:app")),
+    "ceiling": Server(("-m", "gunicorn", "-c", "brigade/server/gunicorn_conf.py", "proof.bench.ceiling:app")),
     "stock ceiling": Server((*STOCK, "proof.bench.ceiling:app")),
     "nginx": Server(()),
 }

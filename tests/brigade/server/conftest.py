@@ -51,7 +51,7 @@ class Gunicorn:
                     "-m",
                     "gunicorn",
                     "-c",
-                    str(root / "deploy" / "gunicorn.conf.py"),
+                    str(root / "brigade" / "server" / "gunicorn_conf.py"),
                     *options,
                     f"tests.brigade.server.{app}",
                 ],

@@ -9,15 +9,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Where the service is; and not where Gunicorn is, which re-executes itself (SIGUSR2) from its own folder and would then
-# find its `http` in place of Python's.
-ROOT = Path(__file__).parents[1]
-sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path) != ROOT and Path(path).name != "gunicorn")]
+APP = os.environ.get("BRIGADE_APP", "")
+FEATURES = Path(os.environ.get("BRIGADE_FEATURES") or "service/features").absolute()
+"""`run` sets both. Without them the application is an argument of Gunicorn's command."""
+
+# Python looks for the service first, for the engine where it is not installed, and never in Gunicorn's own folder, which
+# has an `http` of its own: there Gunicorn starts when it re-executes itself (SIGUSR2).
+PROJECT, ENGINE = str(FEATURES.parents[1]), str(Path(__file__).parents[2])
+found = [path for path in sys.path if path != PROJECT and Path(path).name != "gunicorn"]
+sys.path[:] = [PROJECT, *([] if ENGINE in {PROJECT, *found} else [ENGINE]), *found]
 
 # A reload reads this file again, and must not find the code of before it. What stays is the memory shared with workers.
-for name in [
-    name for name in sys.modules if name.split(".")[0] in {"brigade", "service"} and name != "brigade.server.lifecycle"
-]:
+OURS = {"brigade", FEATURES.parent.name}
+for name in [name for name in sys.modules if name.split(".")[0] in OURS and name != "brigade.server.lifecycle"]:
     del sys.modules[name]
 
 from brigade.settings import ConfigurationError, dotenv, load_settings  # noqa: E402
@@ -36,25 +40,22 @@ except ConfigurationError as error:
 metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics_dir))
 
-from brigade.server import listening  # noqa: E402
+from brigade.server import listening, preload  # noqa: E402
 from brigade.server.master import Master  # noqa: E402
 from brigade.telemetry import scrape  # noqa: E402
 
 # Loaded before the fork, so that workers share them: 36 MB of memory each instead of 45, and a quicker start. Packages
 # alone: a reload brings new code of ours, and a new version of a package comes with a restart.
-for name in (
-    "anyio._backends._asyncio",
-    "asyncpg",
-    "fastapi.openapi.utils",
-    "idna",
-    "opentelemetry",
-    "redis.asyncio",
-    "segno",
-):
-    import_module(name)
+PACKAGES = ("anyio._backends._asyncio", "asyncpg", "fastapi.openapi.utils", "opentelemetry", "redis.asyncio")
+try:
+    for name in (*PACKAGES, *preload.names(FEATURES)):
+        import_module(name)
+except ConfigurationError as error:
+    sys.exit(str(error))
 gc.freeze()
 
-wsgi_app = f"{os.environ.get('BRIGADE_APP', 'service.main:create_app')}()"
+if APP:
+    wsgi_app = f"{APP}()"
 stock = settings.server == "stock"
 worker_class = "uvicorn_worker.UvicornWorker" if stock else "brigade.server.worker.Worker"
 bind = listening.addresses(settings)
