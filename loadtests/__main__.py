@@ -15,7 +15,7 @@ from proof.prove.own_service import ROOT
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 300.0
-"""For requests in progress; the service itself keeps to GRACEFUL_TIMEOUT_S."""
+"""Seconds for requests in progress. The service itself keeps to GRACEFUL_TIMEOUT_S."""
 
 
 def main() -> int:

@@ -25,10 +25,10 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
 
 def option(environment: Environment, name: str) -> Any:
-    """As it is now: the web UI may change it between two runs."""
+    """Return an option as it is now, because the web UI may change it between two runs."""
     return getattr(environment.parsed_options, name)
 
 
 def read_urls(path: str) -> list[str]:
-    """What in the file can be a link: only http and https are."""
+    """Return the lines of the file that can be links: http and https URLs."""
     return [line for line in Path(path).read_text().split() if line.startswith(("http://", "https://"))]

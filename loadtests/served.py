@@ -1,4 +1,4 @@
-"""Which worker of the service answered how many requests, by the X-Worker of each answer; also where Locust is distributed."""
+"""Counts of the answers of each worker of the service, by the X-Worker of each answer; also where Locust is distributed."""
 
 from collections import Counter
 from typing import Any

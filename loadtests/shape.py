@@ -1,4 +1,4 @@
-"""What the shapes have in common: the users and the run time that were asked for, on the command line or in the web UI."""
+"""The common part of the shapes: the users and the run time that were asked for, on the command line or in the web UI."""
 
 from abc import abstractmethod
 
@@ -28,4 +28,4 @@ class Shape(LoadTestShape):
 
     @abstractmethod
     def share(self, now_s: float, lasts_s: float | None) -> float:
-        """Of the users asked for, 0 to 1."""
+        """Return the share of the users asked for, 0 to 1."""

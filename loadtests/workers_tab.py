@@ -32,7 +32,7 @@ COLUMNS = {
 }
 RATE_OVER_S = 10
 SATURATED_PERCENT = 90
-"""Of a core, as Locust's own warning has it. One Locust process is one core."""
+"""Percent of a core, the limit of Locust's own warning. One Locust process is one core."""
 
 
 class Watch:

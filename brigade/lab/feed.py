@@ -47,7 +47,7 @@ class Trace:
     steps: list[tuple[str, float, float]] = field(default_factory=list)
 
     def take(self) -> dict[str, Any]:
-        """Return what is new, and forget it."""
+        """Return what is new in it, and forget its steps."""
         steps, self.steps = self.steps, []
         told = {
             "id": self.id,

@@ -80,7 +80,7 @@ class Admission(Slots):
 
 
 admission = Admission()
-"""Of this process; there is one event loop in it."""
+"""The admission of this process, which has one event loop."""
 
 paused: "OrderedDict[AdmittingProtocol, None]" = OrderedDict()
 """Connections of this process whose last request was refused, and which are not read for the moment."""

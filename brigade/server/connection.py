@@ -16,7 +16,7 @@ from brigade.settings import Settings
 
 
 class Reading(Enum):
-    """What the next byte of the client belongs to."""
+    """The part of a message to which the next byte of the client belongs."""
 
     NEXT = auto()
     """The next request, of which nothing has come."""
@@ -36,7 +36,7 @@ class Connection(HttpToolsProtocol):
         """The client has sent all it will, and may wait for answers: `shutdown(SHUT_WR)`."""
         self._deadline: asyncio.TimerHandle | None = None
         self._idle_until = 0.0
-        """By the loop's clock. To set a timer for each request would take 1.9 µs."""
+        """End of the idle time, by the loop's clock. A timer for each request would take 1.9 µs."""
         # Per request
         self.sizes = Sizes(settings)
         self.headers = DISCARDED  # a list while a head is being read

@@ -13,7 +13,7 @@ from brigade.server.output import Output
 
 class Stage(Enum):
     WAITING = auto()
-    """For its turn, or for the rest of its body."""
+    """It waits for its turn, or for the rest of its body."""
     COLLECTED = auto()
     """It has begun with all of its body, which the application has until it ends."""
     STREAMED = auto()

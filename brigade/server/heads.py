@@ -1,4 +1,4 @@
-"""What a request may say in its head, beyond what the parser checks (RFC 9112, 3.2 and 6.1)."""
+"""Checks of a request's head, beyond those of the parser (RFC 9112, 3.2 and 6.1)."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from brigade.headers import Header
 from brigade.server.refusals import Refused
 
 MAX_HEADERS = 100
-"""As in Gunicorn and Apache. In `MAX_HEADER_BYTES` there is room for 5,000, which took 580 kB of memory."""
+"""Headers of a request, at most, as in Gunicorn and Apache. In `MAX_HEADER_BYTES` there is room for 5,000, which took 580 kB of memory."""
 
 _is_host = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]{0,260}").fullmatch
 """A name of 253 characters, a dot and a port. Answers repeat it, and a QR code has no room for much more than 1,000."""
@@ -22,7 +22,7 @@ def check_head(headers: Sequence[Header], version: str) -> None:
     """Refuse what llhttp lets pass and a server must not.
 
     Raises:
-        Refused
+        Refused: The head is ambiguous or too large.
     """
     check_header_count(headers)
     hosts = 0

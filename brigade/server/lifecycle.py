@@ -1,4 +1,4 @@
-"""What the master and its workers tell each other about their lives, in memory that all of them share.
+"""The states of the master and its workers, in memory that all of them share.
 
 The master imports this before the first fork, so it must not import anything else of ours.
 """
@@ -108,4 +108,4 @@ class Lifecycle:
 
 roster = Roster()
 lifecycle = Lifecycle()
-"""Of this process: there is one worker in it."""
+"""The lifecycle of this process, which has one worker."""

@@ -1,4 +1,4 @@
-"""Where the service listens: on HOST and its ports, or on the sockets that systemd hands over."""
+"""The sockets of the service: on HOST and its ports, or those that systemd passes."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def ports_of(settings: Settings) -> list[int]:
 
 
 def addresses(settings: Settings) -> list[str]:
-    """As Gunicorn's `bind` has them."""
+    """Return the addresses in the form of Gunicorn's `bind`."""
     host = host_of(settings)
     return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for port in ports_of(settings)]
 

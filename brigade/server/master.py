@@ -28,7 +28,7 @@ class Master(Arbiter):  # type: ignore[misc]
 
     @classmethod
     def take_over(cls, arbiter: Arbiter, settings: Settings) -> None:
-        """For `on_starting`: Gunicorn has no setting for the class of its master."""
+        """Become the master, in `on_starting`, because Gunicorn has no setting for the class of its master."""
         arbiter.__class__ = cls
         arbiter.settings = settings
         arbiter.rehearsal = Rehearsal(arbiter)
@@ -61,7 +61,7 @@ class Master(Arbiter):  # type: ignore[misc]
 
     @contextmanager
     def _without_waiting(self) -> Iterator[None]:
-        """In `reload` nothing calls `reap_workers` but the wait for old workers to go."""
+        """Skip the wait for old workers in `reload`. Only that wait calls `reap_workers` there."""
 
         def stop_waiting() -> None:
             raise _OldWorkersLeave
@@ -102,7 +102,7 @@ class Master(Arbiter):  # type: ignore[misc]
         return not worker.told and roster.state(worker.slot) in STAYING
 
     def _follow_up(self) -> None:
-        """What waits for workers or for the rehearsal."""
+        """Do what has waited for workers or for the rehearsal."""
         if (starts := self.rehearsal.result()) is not None:
             if starts:
                 self.reload()

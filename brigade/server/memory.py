@@ -16,7 +16,7 @@ or a pool. Of a larger one the application is handed each part as it comes.
 
 
 class Memory:
-    """What all requests of this process hold."""
+    """The bytes that all requests of this process hold."""
 
     def __init__(self) -> None:
         self.held_bytes = 0
@@ -26,7 +26,7 @@ memory = Memory()
 
 
 class Holder:
-    """Something that holds bytes of a request and says when it has let go of them."""
+    """Something that holds bytes of a request, and says when it has released them."""
 
     held_bytes = 0
 

@@ -14,7 +14,7 @@ from brigade.telemetry.scrape import CONTENT_TYPE_LATEST, scrape
 
 LOOK_EVERY_S = 0.5
 PATIENCE_S = 1.0
-"""For a client to send its first bytes; one that is slower gets the loop, which has deadlines of its own. And for the rest."""
+"""Seconds for a client to send its first bytes, and for the rest. A slower one goes to the loop and its deadlines."""
 
 log = logging.getLogger("gunicorn.error")
 

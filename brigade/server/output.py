@@ -99,8 +99,9 @@ class Output:
 
 
 def _count_unsent(transport: asyncio.Transport) -> int:
-    """What the client has not acknowledged, in our buffer and in the kernel's. The kernel's alone has 4 MB, and takes more
-    of ours only when a third of it is free.
+    """Count the bytes that the client has not acknowledged, in our buffer and in the kernel's.
+
+    The kernel's alone has 4 MB, and accepts more of ours only when a third of it is free.
     """
     queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)

@@ -1,4 +1,4 @@
-"""uvicorn's server with an orderly end: when it may leave, what it still accepts, how long it waits.
+"""The server of uvicorn with an orderly end: when it may leave, what it still accepts, how long it waits.
 
 It knows Gunicorn by its signals alone.
 """
@@ -187,7 +187,7 @@ def _nobody_asks() -> None:
 
 
 def _settle() -> None:
-    """What is there now stays: the garbage collector need not look at it again and again."""
+    """Freeze the objects that exist now, so that the garbage collector does not look at them again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])

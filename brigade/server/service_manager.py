@@ -17,7 +17,7 @@ class ServiceManager:
         self._awaits_ready = True
 
     def hand_down(self, environment: MutableMapping[str, str]) -> None:
-        """For the master that SIGUSR2 starts."""
+        """Pass the address to the master that SIGUSR2 starts."""
         if self._address:
             environment[VARIABLE] = self._address
 

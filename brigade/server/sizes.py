@@ -27,7 +27,7 @@ one byte held the loop for more than ten seconds.
 """
 
 MAX_TRAILERS = 100
-"""In one slice. A body of 1 MiB has room for a million of them, which held the loop for more than a second."""
+"""Trailers in one slice, at most. A body of 1 MiB has room for a million, which held the loop for more than a second."""
 
 
 class DiscardedTrailers(deque[object]):
@@ -61,7 +61,7 @@ class Sizes(Holder):
         DISCARDED.left = MAX_TRAILERS
 
     def end_message(self) -> None:
-        """What follows in this slice may belong to the next request, which is not charged for this one's bytes."""
+        """End a message. The rest of the slice may belong to the next request, which is not charged for this one's bytes."""
         self._own_bytes = self._head_bytes = 0
 
     def add_to_head(self, headers: Sequence[Header]) -> None:

@@ -52,8 +52,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         """The master has asked it to leave."""
 
     def init_process(self) -> None:
-        """Past the first start, a worker that cannot start must not be Gunicorn's reason to halt a healthy service: its
-        exit status is then another than 3 and 4, and the workers of before a reload serve on.
+        """Start the worker.
+
+        After the first start of the service, a worker that cannot start must not make Gunicorn halt it. Its exit status
+        is then neither 3 nor 4, and the workers from before a reload continue to serve.
         """
         self.notify()  # the heartbeat's file is born with the time of day, which never looks late
         _limit_process()
@@ -103,7 +105,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         await server.serve(sockets=public)
 
     def reaped(self) -> None:
-        """For `child_exit`, in the master."""
+        """Note the end of the worker, in the master's `child_exit`."""
         state, now = roster.state(self.slot), time.monotonic()
         roster.set_state(self.slot, State.GONE)
         cause = "timeout" if self.aborted else "told" if self.told else CAUSES.get(state, "died")

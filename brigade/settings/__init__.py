@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     database_read_url: SecretStr | None = None
     """A streaming replica of DATABASE_URL, for links that Redis does not know; what it lacks is asked of DATABASE_URL."""
     migration_database_url: SecretStr | None = None
-    """Where migrations go instead of DATABASE_URL: past a pooler, or as another role."""
+    """Postgres for migrations, instead of DATABASE_URL: around a pooler, or as another role."""
     database_password: SecretStr | None = None
     """Password, of any characters and as it is, for each of these URLs that names a user and no password."""
     redis_url: SecretStr | None = None
@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     max_requests: NonNegativeInt = 0
     """Requests after which a worker is replaced, without a gap; 0 replaces none."""
     max_requests_jitter: NonNegativeInt = 0
-    """At most so many requests more, drawn for each worker, so that they are not all replaced at once."""
+    """Requests added to MAX_REQUESTS, a random number up to this for each worker, so that they are not all replaced at once."""
     max_header_bytes: Annotated[int, Field(ge=1024)] = 32_768
     """Largest head of a request, in bytes."""
     max_body_bytes: NonNegativeInt = 1_048_576

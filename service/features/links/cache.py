@@ -1,4 +1,4 @@
-"""What Redis knows of links: where they lead, and clicks on their way to Postgres. No other module names a key.
+"""The links in Redis: where they lead, and clicks on their way to Postgres. No other module names a key.
 
 Clicks share a hash tag, so that a cluster keeps them where one script can reach them. Targets have none, and spread over it.
 """
@@ -66,7 +66,7 @@ FORGET_CLICKS = "if redis.call('HGET', KEYS[1], 'batch') == ARGV[1] then redis.c
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a code leads. The id 0 says: nowhere, there is no such link."""
+    """The target of a code. The id 0 means that there is no such link."""
 
     id: int
     location: bytes
@@ -93,7 +93,7 @@ MARKS = {UNKNOWN_MARK: UNKNOWN, TOMBSTONE: BURIED}
 
 
 async def read_targets(cache: Cache, codes: Sequence[str]) -> dict[str, Target]:
-    """What is known of `codes`. One that is missing, or `BURIED`, must be looked up in Postgres."""
+    """Return what is known of `codes`. A code that is missing, or `BURIED`, must be looked up in Postgres."""
     prefix = _target_prefix(cache)
     values = await cache.mget([prefix + code for code in codes])
     known = {code: _decode(value) for code, value in zip(codes, values, strict=True) if value is not None}
@@ -155,8 +155,10 @@ async def _take_clicks(redis: AnyRedis, *, keys: "ClickKeys") -> tuple[str, dict
 
 
 async def _reach_disk(ask: Ask) -> None:
-    """Else a Redis that crashes now would come back with these clicks in no batch, to be counted under another id; and
-    likewise the replica that takes its place.
+    """Wait until Redis has written to its disk.
+
+    Otherwise a Redis that crashes now would come back with these clicks in no batch, and they would be counted under
+    another id. The same holds for the replica that takes its place.
     """
     copies = int(await _has_replicas(ask))
     for _ in range(ON_DISK_TRIES):

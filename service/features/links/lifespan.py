@@ -1,4 +1,4 @@
-"""What the feature has open while the worker lives; the routes find it in `request.state`."""
+"""The resources that the feature has open while the worker lives; the routes find it in `request.state`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from service.features.links.clicks import Clicks
 from service.features.links.resolve import Resolver
 
 DRAWN_BYTES = 4 * 2**20
-"""Of QR codes, about a thousand: a code that many look at is drawn once by each worker."""
+"""Bytes of QR codes to keep, about a thousand of them, so that each worker draws a popular code once."""
 
 
 class State(TypedDict):

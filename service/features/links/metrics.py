@@ -1,4 +1,4 @@
-"""What the feature counts: how often Redis knows a code, how many codes share a round trip, clicks on their way."""
+"""The metrics of the feature: how often Redis knows a code, how many codes share a round trip, clicks on their way."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
-"""Draws QR codes: pure computing, 2 to 18 ms of it, which belongs on the CPU lane. And keeps those drawn lately.
+"""Drawing of QR codes: pure computing of 2 to 18 ms, which belongs on the CPU lane. Recent drawings are kept.
 
 segno, in Python, needs 2.4 ms where zxing-cpp needs 0.3; but the same text becomes another code there, a third of its
-modules different under every mask, and what has been printed and cached for ever should stay what it is.
+modules different under every mask, and what has been printed and cached without limit should stay what it is.
 """
 
 import hashlib

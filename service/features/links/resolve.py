@@ -1,4 +1,4 @@
-"""From a code to where it leads, or to its link, and back into the cache: many waiters to one call. Counts nothing."""
+"""Resolving a code to its target or its link, and filling the cache. Many waiters share one call. Nothing is counted here."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class Resolver:
         self._made = Coalescer(self._fill_cache)
 
     def look_up(self, code: str) -> "asyncio.Future[Target | None] | None":
-        """What Redis knows of it. None if it is no code.
+        """Look a code up in Redis, or return None if it is not a code.
 
         Raises:
             Unavailable: very many wait already.
@@ -98,7 +98,7 @@ class Resolver:
         return found
 
     async def _read_store(self, codes: list[str]) -> dict[str, Target]:
-        """Looks in the cache once more: whoever missed there while the call before this one filled it is still coming."""
+        """Look in the cache once more, because a request may have missed there while the call before this one filled it."""
         try:
             targets = await read_targets(self.cache, codes)
         except CacheUnavailable:

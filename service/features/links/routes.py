@@ -40,7 +40,7 @@ limited = [Depends(limit_address)]
 
 
 def base_of(request: Request) -> str:
-    """Where short links begin: `PUBLIC_URL`, or what the client called us. Ends with a slash."""
+    """Return the base of short links, with a slash at its end: `PUBLIC_URL`, or the address that the client used."""
     settings = resources_of(request.app).settings
     assert isinstance(settings, Settings)
     return f"{str(settings.public_url or request.base_url).rstrip('/')}/"
@@ -173,7 +173,7 @@ async def order_drawing(
     request: Request,
     if_none_match: Annotated[str, Header()] = "",
 ) -> qr.Drawing:
-    """What to draw, unless the client has it already."""
+    """Return what to draw, unless the client already has it."""
     await request.state.resolver.resolve(code)
     drawing = qr.Drawing(text=f"{base_of(request)}r/{code}", **query.model_dump())
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
@@ -193,7 +193,7 @@ async def order_drawing(
     },
 )
 async def render_qr(drawing: Annotated[qr.Drawing, Depends(order_drawing)], lane: Lane, request: Request) -> Response:
-    """Draw the QR code of a short link. It never changes, so caches keep it for ever."""
+    """Draw the QR code of a short link. It never changes, so caches may keep it without limit."""
     drawn: qr.Drawn = request.state.drawn
     image = drawn.get(drawing)
     if image is None:

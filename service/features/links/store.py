@@ -83,13 +83,13 @@ async def insert_link(
 
 
 async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
-    """Those there are, by their code."""
+    """Return the links that exist, by their code."""
     rows = await look(pg, lambda connection: connection.fetch(READ_LINKS, codes))
     return {row["code"]: Link(**row) for row in rows}
 
 
 async def read_replica(replica: Replica, codes: Sequence[str], *, max_lag_s: float) -> dict[str, Link]:
-    """What a replica has of them; nothing where it is away, or more than `max_lag_s` behind."""
+    """Return what a replica has of them, or nothing if it is away or more than `max_lag_s` behind."""
     rows = await replica.run(
         lambda connection: connection.fetch(READ_LINKS_IF_FRESH, codes, max_lag_s), leaves_session_clean=True
     )

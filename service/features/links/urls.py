@@ -1,4 +1,4 @@
-"""Which URLs may be shortened, and how one is written in a `Location` header. Pure: no request, no server."""
+"""The URLs that may be shortened, and their form in a `Location` header. This is pure: no request, no server."""
 
 import ipaddress
 import posixpath
@@ -64,7 +64,7 @@ def _plain(path: str) -> str:
 
 
 def _without_dots(path: str) -> str:
-    """As browsers do it: `%2e` is a dot, `%2f` no slash, and between two slashes is a segment, which `..` takes back."""
+    """Remove dot segments as browsers do: `%2e` is a dot, `%2f` no slash, and between two slashes is a segment, which `..` takes back."""
     segments: list[str] = []
     for segment in path.split("/")[1:]:
         dots = segment.lower().replace("%2e", ".")
