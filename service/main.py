@@ -4,7 +4,7 @@ from brigade import Brigade, load_settings
 from service.features import links, notes
 from service.settings import Settings
 
-FEATURES = (notes, links)
+FEATURES = [notes, links]
 
 
 def create_app(settings: Settings | None = None) -> Brigade:
