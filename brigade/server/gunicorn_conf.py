@@ -1,4 +1,4 @@
-"""Gunicorn's settings, all of them from the environment by way of the plan, and its hooks. It decides nothing itself."""
+"""Gunicorn's settings, all of them from the environment through the plan, and its hooks. It decides nothing itself."""
 
 import gc
 import math

@@ -1,4 +1,4 @@
-"""What the master imports before it forks, so that workers share its memory and start sooner."""
+"""The modules that the master imports before it forks, so that workers share its memory and start sooner."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

@@ -97,7 +97,7 @@ class Batch:
 def parts(cells: memoryview) -> Iterator[tuple[int, dict[int, int]]]:
     """The clicks of a batch in parts of at most `CAPACITY` links, each with its sequence number.
 
-    The same batch has the same parts whoever reads it, so that a part that is sent again has the number it had before.
+    Every reader of a batch finds the same parts, so that a part that is sent again has the number it had before.
     """
     for number, start in enumerate(range(_HEAD, len(cells), 2 * CAPACITY)):
         words = cells[start : start + 2 * CAPACITY].tolist()

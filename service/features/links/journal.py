@@ -100,7 +100,7 @@ class Journal:
         self._unlock()
 
     def _new_batch(self) -> Batch:
-        """In memory while the disk refuses, or while another thread waits for it."""
+        """Make a batch: in memory while the disk refuses, or while another thread waits for it."""
         if self._may_try_disk() and self._opening.acquire(blocking=False):
             try:
                 self._open_folder()
