@@ -95,7 +95,7 @@ class Brigade(FastAPI):
         self.hot_routes = [route for router in routers for route in router.routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """FastAPI asks OpenTelemetry about every request, a tenth of a redirect, and prepares spans also for those that are
+        """FastAPI asks OpenTelemetry about every request, a tenth of a hot answer, and prepares spans also for those that are
         not traced, which doubled a read. The start has the answer for all where nothing is traced, and one draw for each
         where something is.
         """

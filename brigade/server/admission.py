@@ -20,7 +20,7 @@ from brigade.settings import Settings
 
 PAUSE_S = 1.0
 """How long a connection is not read after its request was refused, as `Retry-After` says, or until a slot becomes free.
-Clients that ask again at once would be refused again and again, each time for as much as a redirect costs.
+Clients that ask again at once would be refused again and again, each time for as much as the shortest answer costs.
 """
 
 MAX_PROBES = 100

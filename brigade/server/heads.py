@@ -10,7 +10,7 @@ MAX_HEADERS = 100
 """Headers of a request, at most, as in Gunicorn and Apache. In `MAX_HEADER_BYTES` there is room for 5,000, which took 580 kB of memory."""
 
 _is_host = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]{0,260}").fullmatch
-"""A name of 253 characters, a dot and a port. Answers repeat it, and a QR code has no room for much more than 1,000."""
+"""A name of 253 characters, a dot and a port. Answers repeat it."""
 
 _absolute_form = re.compile(
     rb"https?://(?P<authority>(?:\[[^\]/?#@]+\]|[^/?#@:\[\]]+)(?::\d*)?)(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)",

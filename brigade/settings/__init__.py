@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     database_pooled: bool = False
     """DATABASE_URL leads to a pooler that keeps no prepared statements: use none, and set nothing in a session."""
     database_read_url: SecretStr | None = None
-    """A streaming replica of DATABASE_URL, for links that Redis does not know; what it lacks is asked of DATABASE_URL."""
+    """A streaming replica of DATABASE_URL, for reads that may be a moment old; what it lacks is asked of DATABASE_URL."""
     migration_database_url: SecretStr | None = None
     """Postgres for migrations, instead of DATABASE_URL: around a pooler, or as another role."""
     database_password: SecretStr | None = None
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     require_secrets: bool = False
     """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
     rate_limit: Annotated[Rate | None, NoDecode] = None
-    """Requests of one key, or of one address without a key, that write, list, read or draw, as in 300/minute; not set, no limit."""
+    """Requests of one key, or of one address without a key, to the routes that count them, as in 300/minute; not set, no limit."""
     root_path: str = ""
     """Prefix under which a proxy serves this service, as in /shop; addresses that the service makes have it."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()

@@ -19,7 +19,7 @@ UNMATCHED = "unmatched"
 """Label of a path that is no route. Clients choose paths, and each would be a series of its own."""
 
 REQUEST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
-"""A redirect takes 1 ms, a drawing 20, a statement gives up after 10 s and a request after 15."""
+"""A hot answer takes 1 ms, CPU work 20, a statement gives up after 10 s and a request after 15."""
 CALL_BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """A backend in the same zone answers in 1 ms, and nobody waits for one longer than 1 s."""
 
