@@ -27,6 +27,8 @@ MAX_LAG_S = TOMBSTONE_TTL_S / 2
 """A replica that is further behind is not asked: it may still have links whose tombstone has gone."""
 JOURNAL_TTL_S = 7 * 86_400
 LEASE_MS = 2000
+MOST_MOVED = 10_000
+"""Links of one batch on its way to Postgres: far below what the deadlines of Redis and of a statement allow."""
 REPLICA_WAIT_MS = 100
 ON_DISK_TRIES, ON_DISK_WAIT_MS = 8, 150
 """Redis writes to disk once a second; one wait must end before the client's own timeout of 300 ms."""
@@ -51,15 +53,35 @@ end
 for id, clicks in pairs(cjson.decode(ARGV[3])) do redis.call('HINCRBY', KEYS[2], id, clicks) end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """
+# KEYS: clicks, moving, lease. A batch that is being moved is never changed, so that repeating it changes nothing.
 TAKE_CLICKS = """
-local moving = redis.call('EXISTS', KEYS[2]) == 1
-if not moving and redis.call('EXISTS', KEYS[1]) == 0 then return {} end
-if not redis.call('SET', KEYS[3], '', 'NX', 'PX', ARGV[2]) then return {} end
-if not moving then
-    redis.call('RENAME', KEYS[1], KEYS[2])
-    redis.call('HSET', KEYS[2], 'batch', ARGV[1])
+local waiting, batch = redis.call('HLEN', KEYS[1]), redis.call('HGET', KEYS[2], 'batch')
+local backlog = waiting + math.max(0, redis.call('HLEN', KEYS[2]) - 1)
+if backlog == 0 or not redis.call('SET', KEYS[3], '', 'NX', 'PX', ARGV[2]) then return {backlog, batch or ''} end
+if not batch then
+    batch = ARGV[1]
+    local most = tonumber(ARGV[3])
+    if waiting <= most then
+        redis.call('RENAME', KEYS[1], KEYS[2])
+    else
+        local cursor, links, taken = '0', 0, {}
+        repeat
+            local found = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', most)
+            cursor = found[1]
+            for place = 1, #found[2], 2 do
+                if links < most and not taken[found[2][place]] then
+                    taken[found[2][place]], links = found[2][place + 1], links + 1
+                end
+            end
+        until cursor == '0' or links == most
+        for link, clicks in pairs(taken) do
+            redis.call('HSET', KEYS[2], link, clicks)
+            redis.call('HDEL', KEYS[1], link)
+        end
+    end
+    redis.call('HSET', KEYS[2], 'batch', batch)
 end
-return redis.call('HGETALL', KEYS[2])
+return {backlog, batch, redis.call('HGETALL', KEYS[2])}
 """
 FORGET_CLICKS = "if redis.call('HGET', KEYS[1], 'batch') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end"
 
@@ -135,23 +157,31 @@ async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mappi
     await cache.run(add)
 
 
-async def take_clicks(cache: Cache) -> tuple[str, dict[int, int]] | None:
-    """The clicks to add to Postgres and the id of their batch: the same again until they are forgotten.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a worker that asks for clicks to move is told."""
 
-    None where there are no clicks, or where another worker has just taken them.
-    """
+    backlog: int
+    """Links whose clicks wait in Redis, those of the batch included."""
+    batch: str
+    """The id of the batch that is being moved by any worker, or nothing."""
+    clicks: dict[int, int]
+    """Of that batch, or nothing if there is none or another worker has just taken it."""
+
+
+async def take_clicks(cache: Cache) -> Taken:
+    """The clicks to add to Postgres, of at most `MOST_MOVED` links: the same again until they are forgotten."""
     return await cache.run(partial(_take_clicks, keys=click_keys(cache)))
 
 
-async def _take_clicks(redis: AnyRedis, *, keys: "ClickKeys") -> tuple[str, dict[int, int]] | None:
+async def _take_clicks(redis: AnyRedis, *, keys: "ClickKeys") -> Taken:
     async with one_connection(redis, keys.clicks) as ask:
-        found = await ask("EVAL", TAKE_CLICKS, 3, *keys, uuid4().hex, LEASE_MS)
-        if not found:
-            return None
-        await _reach_disk(ask)
-    fields = dict(zip(found[::2], found[1::2], strict=True))
-    batch = fields.pop(b"batch").decode()
-    return batch, {int(link_id): int(clicks) for link_id, clicks in fields.items()}
+        backlog, batch, *found = await ask("EVAL", TAKE_CLICKS, 3, *keys, uuid4().hex, LEASE_MS, MOST_MOVED)
+        if found:
+            await _reach_disk(ask)
+    fields = dict(zip(found[0][::2], found[0][1::2], strict=True)) if found else {}
+    fields.pop(b"batch", None)
+    return Taken(backlog, batch.decode(), {int(link_id): int(clicks) for link_id, clicks in fields.items()})
 
 
 async def _reach_disk(ask: Ask) -> None:

@@ -33,6 +33,7 @@ class Clicks:
         self.cache = resources.cache
         self.folder = resources.settings.state_dir / "clicks"
         self.moves = 0
+        self.backlog = Backlog()
         self._sent_at = time.monotonic()
         self._throttle = LogThrottle()
         self._left_alone: set[str] = set()
@@ -132,12 +133,38 @@ class Clicks:
         log.warning("took over the clicks of a worker that died", journal=journal, clicks=total)
 
     async def _move(self) -> None:
-        taken = await cache.take_clicks(self.cache)
-        if taken is None:
-            return
-        batch, clicks = taken
-        await store.add_clicks(self.pg, batch=batch, clicks=clicks)
-        await cache.forget_clicks(self.cache, batch)
-        self.moves += 1
-        if self.moves % FORGET_EVERY_MOVES == 0:
-            await store.forget_batches(self.pg)
+        """Bring what waits in Redis to Postgres, a bounded batch at a time."""
+        while True:
+            taken = await cache.take_clicks(self.cache)
+            self.backlog.see(taken.backlog, batch=taken.batch)
+            if not taken.clicks:
+                return
+            await store.add_clicks(self.pg, batch=taken.batch, clicks=taken.clicks)
+            await cache.forget_clicks(self.cache, taken.batch)
+            self.moves += 1
+            if self.moves % FORGET_EVERY_MOVES == 0:
+                await store.forget_batches(self.pg)
+            if taken.backlog <= len(taken.clicks):
+                self.backlog.see(0, batch="")
+                return
+
+
+class Backlog:
+    """How many links have clicks that wait in Redis, and for how long none of them has been moved."""
+
+    def __init__(self) -> None:
+        self.links = 0
+        self._batch = ""
+        self._since: float | None = None
+
+    def see(self, links: int, *, batch: str) -> None:
+        """Another batch than before means that some worker has moved the one before."""
+        if not links:
+            self._since = None
+        elif self._since is None or batch != self._batch:
+            self._since = time.monotonic()
+        self.links, self._batch = links, batch
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since if self._since is not None else 0.0

@@ -19,6 +19,8 @@ batch_codes = Tally(
 
 PENDING = gauge("links_clicks_pending", "Clicks that Redis has not confirmed.")
 PENDING_S = gauge("links_clicks_pending_seconds", "How long the oldest of them may have waited.")
+BACKLOG = gauge("links_clicks_backlog", "Links whose clicks are in Redis and not yet in Postgres.")
+BACKLOG_S = gauge("links_clicks_backlog_seconds", "How long none of them has been moved.")
 IN_MEMORY = gauge("links_clicks_in_memory", "1 while STATE_DIR cannot be written, so that a kill would lose clicks.")
 LOST = counter("links_clicks_lost", "Clicks that found no room, or that only a worker knew when it ended.")
 
@@ -29,6 +31,8 @@ def watch(clicks: Clicks) -> Callable[[], None]:
     def tell_clicks() -> None:
         PENDING.set(clicks.pending)
         PENDING_S.set(clicks.pending_s)
+        BACKLOG.set(clicks.backlog.links)
+        BACKLOG_S.set(clicks.backlog.seconds)
         IN_MEMORY.set(clicks.in_memory)
         tell(LOST, clicks.lost)
 

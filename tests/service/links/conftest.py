@@ -22,7 +22,7 @@ from tests.bare import Bare
 MAY_BLOCK = [
     # At start and stop, when there is nobody to wait.
     ("brigade/sizing/limits.py", "read_limits"),
-    ("brigade/telemetry/logs.py", "written_by_thread"),
+    ("brigade/telemetry/log_writer.py", "_write_here"),
     ("brigade/telemetry/loop_watch/watchdog.py", "stop"),
     # The libraries look for files of their own when they open a connection: a few stats, once each.
     ("asyncpg/connect_utils.py", "_parse_connect_arguments"),

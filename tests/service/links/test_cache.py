@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -10,9 +11,11 @@ from redis.asyncio import Redis
 from brigade.errors import CacheUnavailable
 from brigade.resources import Resources
 from local.servers import Valkey
+from service.features.links import cache as links_cache
 from service.features.links.cache import (
     BURIED,
     UNKNOWN,
+    Taken,
     Target,
     add_clicks,
     bury_target,
@@ -75,50 +78,52 @@ async def test_a_full_batch_fits_in_a_call(resources: Resources, redis: Redis) -
 
 async def test_what_was_taken_is_taken_again_until_it_is_forgotten(resources: Resources, redis: Redis) -> None:
     cache = resources.cache
-    assert await take_clicks(cache) is None
+    assert (await take_clicks(cache)).clicks == {}
     await add_clicks(cache, journal="a", sequence=1, clicks={7: 2})
     first = await take_clicks(cache)
-    assert first
-    assert first[1] == {7: 2}
+    assert first.clicks == {7: 2}
     await add_clicks(cache, journal="a", sequence=2, clicks={7: 1})
-    assert await take_clicks(cache) is None  # another has the lease
+    assert (await take_clicks(cache)).clicks == {}  # another has the lease
     await redis.delete(click_keys(cache).lease)  # that one died
-    assert await take_clicks(cache) == first
+    assert replace(await take_clicks(cache), backlog=1) == first
     await forget_clicks(cache, uuid4().hex)
     await redis.delete(click_keys(cache).lease)
-    assert await take_clicks(cache) == first
-    await forget_clicks(cache, first[0])
+    assert replace(await take_clicks(cache), backlog=1) == first
+    await forget_clicks(cache, first.batch)
     second = await take_clicks(cache)
-    assert second
-    assert (second[0] != first[0], second[1]) == (True, {7: 1})
+    assert (second.batch != first.batch, second.clicks) == (True, {7: 1})
 
 
 @settings(
     max_examples=30, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(st.sampled_from(["add", "repeat", "take", "die", "forget"]), max_size=25))
+@given(st.lists(st.sampled_from(["add", "repeat", "take", "die", "forget"]), max_size=25), st.integers(1, 5))
 async def test_no_order_of_events_loses_or_doubles_a_click(
-    resources: Resources, redis: Redis, events: list[str]
+    resources: Resources, redis: Redis, events: list[str], most_moved: int
 ) -> None:
     cache = resources.cache
     await redis.flushdb()
     sequence, added = 0, 0
-    moved: dict[str, int] = {}
-    for event in [*events, "die", "take", "forget", "take", "forget"]:
+    moved: dict[str, dict[int, int]] = {}
+    for event in [*events, "die", *["take", "forget"] * 25]:
         match event:
             case "add":
                 sequence, added = sequence + 1, added + sequence + 1
-                await add_clicks(cache, journal="a", sequence=sequence, clicks={7: sequence})
+                await add_clicks(cache, journal="a", sequence=sequence, clicks={sequence % 7: sequence})
             case "repeat" if sequence:
-                await add_clicks(cache, journal="a", sequence=sequence, clicks={7: sequence})
+                await add_clicks(cache, journal="a", sequence=sequence, clicks={sequence % 7: sequence})
             case "take":
-                if taken := await take_clicks(cache):
-                    assert moved.setdefault(taken[0], taken[1][7]) == taken[1][7]
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(links_cache, "MOST_MOVED", most_moved)
+                    taken = await take_clicks(cache)
+                if taken.clicks:
+                    assert moved.setdefault(taken.batch, taken.clicks) == taken.clicks
+                    assert len(taken.clicks) <= most_moved
             case "die":
                 await redis.delete(click_keys(cache).lease)
             case "forget" if moved:
                 await forget_clicks(cache, list(moved)[-1])
-    assert sum(moved.values()) == added
+    assert sum(sum(clicks.values()) for clicks in moved.values()) == added
 
 
 async def test_what_was_taken_is_on_the_disk_of_redis(resources: Resources, redis: Redis, valkey: Valkey) -> None:
@@ -127,9 +132,9 @@ async def test_what_was_taken_is_on_the_disk_of_redis(resources: Resources, redi
     assert (await redis.info("commandstats"))["cmdstat_waitaof"]["calls"] >= 1
     valkey.kill()
     valkey.start()
-    again = None
+    again = Taken(0, "", {})
     async with asyncio.timeout(10):
-        while again is None:  # until the lease of the first has run out
+        while not again.clicks:  # until the lease of the first has run out
             await asyncio.sleep(0.1)
             with contextlib.suppress(CacheUnavailable):  # until the breaker tries again
                 again = await take_clicks(resources.cache)
@@ -140,6 +145,6 @@ async def test_a_redis_that_keeps_nothing_on_disk_is_not_waited_for(resources: R
     await redis.config_set("appendonly", "no")
     try:
         await add_clicks(resources.cache, journal="a", sequence=1, clicks={7: 2})
-        assert await take_clicks(resources.cache)
+        assert (await take_clicks(resources.cache)).clicks
     finally:
         await redis.config_set("appendonly", "yes")

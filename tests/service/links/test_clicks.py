@@ -141,8 +141,8 @@ async def test_a_mover_that_died_between_its_steps_is_repeated(
 ) -> None:
     await cache.add_clicks(resources.cache, journal="a", sequence=1, clicks={link_id: 5})
     taken = await cache.take_clicks(resources.cache)
-    assert taken
-    await store.add_clicks(resources.pg, batch=taken[0], clicks=taken[1])
+    assert taken.clicks
+    await store.add_clicks(resources.pg, batch=taken.batch, clicks=taken.clicks)
     await redis.delete(cache.click_keys(resources.cache).lease)
     async with Clicks(resources):
         await reach(database_url, 5)
