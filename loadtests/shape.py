@@ -14,7 +14,7 @@ class Shape(LoadTestShape):
     abstract = True
     use_common_options = True
     lasts_s: float | None = None
-    """Unless a run time is asked for; None goes on until it is stopped."""
+    """Seconds of a run without a run time of its own; None continues until it is stopped."""
 
     def tick(self) -> Tick | None:
         assert self.runner

@@ -1,4 +1,4 @@
-"""The tab "Workers" in Locust's web UI: what each worker of the service does, and who has too much of it.
+"""The tab "Workers" in Locust's web UI: what each worker of the service does, and which has too much of it.
 
 Only the process with the web UI asks the service for its /workers.
 """

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value.value.strip()
 
 
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each comment."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
 def complaint(text: str) -> str:
     """Say what is wrong with a docstring, or nothing."""
     first = re.split(r"[\s,;:]", text, maxsplit=1)[0]
@@ -64,6 +73,11 @@ def test_docstrings_are_sentences(path: Path) -> None:
     assert [
         f"{path}:{line} {wrong}: {text[:60]}" for line, text in docstrings(path) if (wrong := complaint(text))
     ] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_comments_use_common_words(path: Path) -> None:
+    assert [f"{path}:{line}: {text}" for line, text in comments(path) if PRIVATE.search(text)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -44,7 +44,7 @@ class Project:
 
 
 class CommandError(Exception):
-    """A reason not to go on, in one sentence for the person at the terminal: no traceback, exit status 1."""
+    """A reason to stop, in one sentence for the person at the terminal: no traceback, exit status 1."""
 
 
 class _UnreadPipe(io.FileIO):

@@ -1,4 +1,4 @@
-"""`python -m service doctor`: every check there is, what it found, and the mend. It mends nothing itself."""
+"""`python -m service doctor`: every check, its result, and how to fix what is wrong. It changes nothing itself."""
 
 import asyncio
 import http.client
@@ -35,7 +35,7 @@ _session = partial(session, name="service.doctor", patience_s=PATIENCE_S)
 
 @dataclass(frozen=True)
 class Finding:
-    """`wrong` and `advice` hold the mend. Advice is for what works and could be better; it leaves the exit status 0."""
+    """`wrong` and `advice` say how to fix it. Advice is for what works and could be better; it leaves the exit status 0."""
 
     check: str
     found: str

@@ -13,8 +13,8 @@ OF_SYSTEMD = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 def settle_process() -> None:
-    """Open what is closed of standard input, output and error, or the first socket would become one of them. Hear the
-    signals that the parent has blocked. Make files that this user can read again.
+    """Open what is closed of standard input, output and error, or the first socket would become one of them. Unblock
+    the signals that the parent has blocked. Make files that this user can read again.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(STANDARD):
         os.set_inheritable(descriptor, True)

@@ -26,7 +26,7 @@ LOCK = 0x6272_6967_6164_65
 BOUNDS = {
     # While a DDL waits for its lock, every later query on the table waits behind it: give up soon, and try later.
     "lock_timeout": "5s",
-    # Long enough to build an index on a large table; not for ever.
+    # Long enough to build an index on a large table, and bounded.
     "statement_timeout": "10min",
 }
 PATIENCE_S = 30.0

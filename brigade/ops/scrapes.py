@@ -1,4 +1,4 @@
-"""One scrape of the metrics for all who ask within a second: each reads the files of every worker, under a lock."""
+"""One scrape of the metrics for all requests within a second: each reads the files of every worker, under a lock."""
 
 import asyncio
 import math

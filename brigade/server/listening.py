@@ -39,7 +39,7 @@ def handed_over() -> list[int]:
 
 
 def check(settings: Settings) -> None:
-    """Bind each address and let go, as Gunicorn would only try again and again.
+    """Bind each address and release it, because Gunicorn would only retry.
 
     Raises:
         ConfigurationError: another process has it, it is not ours to have, or systemd has handed over something else.

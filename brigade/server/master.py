@@ -1,7 +1,7 @@
 """Gunicorn's master, which looks after its workers also while it reloads, hands over and stops.
 
 Gunicorn 27 waits in `reload` until the last old worker has gone, up to GRACEFUL_TIMEOUT_S. Meanwhile it would replace no
-worker that dies, kill none that is blocked, and hear no signal. The master must not import the application.
+worker that dies, kill none that is blocked, and handle no signal. The master must not import the application.
 """
 
 import os
@@ -89,7 +89,7 @@ class Master(Arbiter):  # type: ignore[misc]
 
     def spawn_worker(self) -> Any:
         """A signal that comes right after the fork must find the worker's own handlers: Gunicorn's would put it in a queue
-        that nobody reads. The worker hears again in `init_signals`.
+        that nobody reads. `init_signals` unblocks signals in the worker.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:

@@ -22,7 +22,7 @@ class Sending(Enum):
 
 class Output:
     """`close_connection` is called after an answer that ends its connection. A client that takes no byte for `patience_s`
-    is let go.
+    is disconnected.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     def init_signals(self) -> None:
         super().init_signals()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the master's; a closing terminal sends it to every process
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the master has forked us deaf
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the master blocks signals while it forks
         faulthandler.enable()  # Gunicorn kills a blocked worker by SIGABRT: print where each thread is
 
     def load_wsgi(self) -> None:

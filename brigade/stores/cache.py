@@ -27,7 +27,7 @@ UNNAMED = Keys("brigade")
 
 
 class Cache:
-    """Redis, asked through a breaker. Its users must be able to go on without it, or say so with the 503 it raises."""
+    """Redis, asked through a breaker. Its users must be able to work without it, or say so with the 503 it raises."""
 
     def __init__(
         self, client: AnyRedis, breaker: Breaker, line: Line | Lines | None = None, *, keys: Keys = UNNAMED

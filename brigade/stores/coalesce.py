@@ -86,13 +86,13 @@ class Coalescer(Generic[K, V]):
         self._schedule(call.get_loop())
 
     async def _call(self, batch: dict[K, list[asyncio.Future[V | None]]]) -> None:
-        spent.set(None)  # of whoever came first; each notes the time it waits
+        spent.set(None)  # of the request that came first; each notes the time it waits
         try:
             found = await self.fetch_many(list(batch))
         except BaseException as error:
             self._forget(batch)
             for future in _still_waiting(batch):
-                # The waiters must hear of it, whatever it is; a cancellation is not theirs.
+                # The waiters must get the error, of any kind; a cancellation is not theirs.
                 future.set_exception(
                     error if isinstance(error, Exception) else Unavailable("The lookup was cancelled.")
                 )

@@ -22,7 +22,7 @@ LOST = (
 NOT_NOW = (
     TimeoutError,
     pg.OutdatedSchemaCacheError,  # a migration has changed a type or a table
-    pg.InvalidCachedStatementError,  # likewise, in the middle of a transaction
+    pg.InvalidCachedStatementError,  # the same, in the middle of a transaction
     pg.OperatorInterventionError,  # a statement timeout; a server that starts or stops
     pg.ReadOnlySQLTransactionError,  # a fail-over left us at a replica
     pg.TransactionRollbackError,  # a deadlock, a serialization failure, a conflict with replay on a standby
@@ -45,7 +45,7 @@ class Meaning(Enum):
     NOT_NOW = auto()
     """The same statement may succeed later: a busy server says so now and then."""
     REFUSED = auto()
-    """Somebody has to mend the server, or our rights in it."""
+    """Somebody has to repair the server, or grant us rights."""
     MISTAKE = auto()
     """A defect in the calling code: a wrong argument, wrong SQL, or an error that has nothing to do with Postgres."""
 

@@ -43,7 +43,7 @@ _code = re.compile(r"(?:Command # .* caused error: \W*)?([A-Z]{2,})\b").match
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether the command itself is wrong, so that the caller has to be mended and not Redis."""
+    """Whether the command itself is wrong, so that the caller has to be fixed and not Redis."""
     return isinstance(error, ClusterCrossSlotError) or (
         isinstance(error, ResponseError) and any(mistake in str(error) for mistake in MISTAKES)
     )

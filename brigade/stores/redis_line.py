@@ -62,7 +62,7 @@ class Line:
         if self._expired:
             await self.close()
         if not self._connection.is_connected:
-            await self._connection.connect()  # through the Sentinels, whom sending alone would not ask
+            await self._connection.connect()  # through the Sentinels, which sending alone would not ask
         self._expired = False
         await self._connection.send_packed_command(commands, check_health=False)
         return [await self._read() for _ in range(answers)]

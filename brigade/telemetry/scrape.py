@@ -109,7 +109,7 @@ def _read(file: Path) -> list[tuple[str, float]]:
     for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
         name, sample, labels, help_text = json.loads(
             key
-        )  # a damaged length may repeat a key for ever, but not a whole one
+        )  # a damaged length may repeat a key without end, but not a whole one
         if not all(isinstance(text, str) for text in (name, sample, help_text, *labels.values())):
             raise ValueError(f"this is no key: {key!r}")
         found.append((key, value))

@@ -95,7 +95,7 @@ def note_sql(query: Any) -> None:
 
 def _add_span(name: str, began_s: float, ended_s: float, attributes: Mapping[str, str]) -> None:
     if _tracer is None or not trace.get_current_span().is_recording():
-        return  # not sampled, or what the worker does of its own accord: that would be a trace a second
+        return  # not sampled, or what the worker does by itself: that would be a trace a second
     span = _tracer.start_span(name, start_time=_EPOCH_NS + int(began_s * 1e9), attributes=attributes)
     span.end(_EPOCH_NS + int(ended_s * 1e9))
 
@@ -154,7 +154,7 @@ def end_request(span: trace.Span, status: int, began_s: float, found_s: float) -
 
 
 def hand_over(span: trace.Span, scope: Scope) -> None:
-    """Let a task go on with the request: FastAPI makes a span of its own, as a part of this one."""
+    """Let a task continue the request's trace: FastAPI makes a span of its own, as a part of this one."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier, trace.set_span_in_context(span))
     headers = [header for header in scope["headers"] if header[0].decode("latin-1") not in carrier]
@@ -169,7 +169,7 @@ def add_ids(event: MutableMapping[str, Any], span: trace.Span | None = None) -> 
 
 
 def carried() -> dict[str, str]:
-    """The current span, for another process to go on from by `resume`."""
+    """The current span, from which another process continues by `resume`."""
     carrier: dict[str, str] = {}
     if _tracer is not None:
         propagate.inject(carrier)

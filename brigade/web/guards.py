@@ -89,7 +89,7 @@ class GuardedRequest:
         return message
 
     async def send(self, message: Message) -> None:
-        """An answer that has begun, a stream say, may take its time. Nobody hears one after the client has left."""
+        """An answer that has begun, a stream say, may take its time. Nobody reads one after the client has left."""
         if not self.started:
             if self.disconnected:
                 return

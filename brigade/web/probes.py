@@ -4,8 +4,8 @@ from collections.abc import MutableMapping
 from typing import Any
 
 PROBE_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/workers"})
-"""Answered however full the worker is, because a proxy that hears nothing takes it for dead, and logged only when they
-fail.
+"""Health checks are answered by a full worker too, because a proxy without an answer takes it for dead. They are logged
+only when they fail.
 """
 
 

@@ -1,7 +1,7 @@
 """How much each caller may ask of all workers of all replicas together: `RATE_LIMIT`, kept in Redis, one short script a request.
 
-A caller is a moment: the one at which its whole allowance is there again. Each request moves it on by a step, and none may
-move it further than a period ahead. docs/decisions/0017 says why so, and why not from a library.
+For each caller GCRA keeps the time at which its full allowance is restored. Each request moves it on by a step, and none
+may move it further than a period ahead. docs/decisions/0017 says why so, and why not from a library.
 """
 
 import ipaddress

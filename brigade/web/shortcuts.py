@@ -73,7 +73,7 @@ class Shortcuts:
         try:
             message = begun.shortcut.reply(begun.scope, lookup.result()) if found else None
             answered = message is not None and self._answer(begun, message, found_s)
-        except Exception:  # noqa: BLE001 - likewise
+        except Exception:  # noqa: BLE001 - the same here
             answered = False
         if answered:
             return

@@ -1,4 +1,4 @@
-"""The ceiling: what the server does when the application does nothing but answer one redirect."""
+"""The ceiling: what the server does when the application only answers one redirect."""
 
 from typing import Any
 

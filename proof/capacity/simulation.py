@@ -18,7 +18,7 @@ from proof.prove.window import percentiles
 Process = Generator[simpy.Event, Any, None]
 
 SLICE_MS = 4.0
-"""After so long the kernel gives the core to somebody else who wants it."""
+"""Time after which the kernel gives the core to another process that wants it."""
 VARIATION = 0.3
 """Share by which the time for a piece of work varies in both directions."""
 

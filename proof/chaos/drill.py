@@ -64,7 +64,7 @@ async def _drill(fault: Fault, stage: Stage, traffic: Traffic) -> Verdict:
     over = time.monotonic()
     verdict.recovered_s = await _recovered_s(stage, tally, over)
     traffic.asking.clear()  # nobody asks while clicks are counted
-    await asyncio.sleep(0.4)  # for whoever asks already
+    await asyncio.sleep(0.4)  # for clients that ask already
     counted = await _count(stage, clicks_before + tally.clicks, until=time.monotonic() + COUNTED_WITHIN_S)
     _fill(verdict, tally, counted - clicks_before, time.monotonic() - began)
     verdict.broken += _broken(verdict, fault, tally)

@@ -177,7 +177,7 @@ async def promote_standby_behind_the_address(stage: Stage) -> None:
 
 
 async def fill_disk_of_links(stage: Stage) -> None:
-    """Postgres goes on, and cannot make a table longer."""
+    """Fill the disk of tables: Postgres continues, and cannot make a table longer."""
     assert stage.disk
     await asyncio.to_thread(stage.disk.fill)
     await asyncio.sleep(FULL_S)

@@ -59,7 +59,7 @@ async def _attack(siege: Siege, attack: Attack, port: int) -> None:
     except LocalError:
         siege.endless += 1
     except OSError:
-        pass  # reset before it had said all: it was let go of
+        pass  # reset before it had sent all: it was disconnected
 
 
 async def _visit(siege: Siege, address: Address, path: str) -> None:

@@ -1,6 +1,6 @@
 """Visitors who follow, read, make and draw links at a steady pace, and note what became of each request.
 
-A 503 with `Retry-After` is an honest refusal. Who is cut off without an answer asks again, as browsers do.
+A 503 with `Retry-After` is an honest refusal. A visitor that is cut off without an answer asks again, as browsers do.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Traffic:
         await asyncio.sleep(PACE_S * random.random())  # noqa: S311
         while not self._ending:
             if connection is not None and not self.asking.is_set():
-                connection.close()  # as nobody would hear what becomes of it
+                connection.close()  # because nobody would see its result
                 connection = None
             await self.asking.wait()
             due = time.monotonic() + PACE_S
@@ -122,7 +122,7 @@ class Traffic:
             if not cut:
                 self._note(tally, "unreachable", began)
                 return None
-            await asyncio.sleep(PACE_S)  # whoever was cut off asks until somebody listens
+            await asyncio.sleep(PACE_S)  # a client that was cut off asks until there is a listener
         self._note(tally, "lost", began)
         return None
 

@@ -50,7 +50,7 @@ def classify(turn: Turn, looks: list[Look], spent: Clocks, *, blocked_s: float) 
     could_run_s = spent.ran_s + spent.delayed_s
     if spent.ran_s > spent.wall_s / 2 or (spent.ran_s > blocked_s and could_run_s > spent.wall_s / 2):
         return "cpu on the loop"
-    # Who waits for the GIL wakes each switch interval to ask for it; who waits in a call sleeps.
+    # A thread that waits for the GIL wakes each switch interval to ask for it; one that waits in a call sleeps.
     wants_gil = spent.others_s > late_s / 2 and spent.slices > GIL_SLICES_A_SECOND * late_s
     # A watchdog that could not look either shared the loop's fate: the process had no CPU.
     glances = [turn.due_s, *(each.at_s for each in looks), turn.came_s]

@@ -17,7 +17,7 @@ _experiments: list[str] = []
 
 
 def is_layer(path: str) -> None:
-    """Register a file or folder that is on every request's stack, and so says nothing about who is at fault."""
+    """Register a file or folder that is on every request's stack, and so says nothing about the cause."""
     _layers.append(path)
 
 

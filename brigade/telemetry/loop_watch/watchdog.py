@@ -1,6 +1,6 @@
 """A thread that wakes now and then to see whether the event loop still turns, and says who holds it when it does not.
 
-It reads stacks and clocks and writes a log line; it never stops or mends anything.
+It reads stacks and clocks and writes a log line; it never stops or fixes anything.
 """
 
 import asyncio

@@ -159,14 +159,14 @@ async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mappi
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a worker that asks for clicks to move is told."""
+    """The answer to a worker that asks for clicks to move."""
 
     backlog: int
     """Links whose clicks wait in Redis, those of the batch included."""
     batch: str
     """The id of the batch that is being moved by any worker, or nothing."""
     clicks: dict[int, int]
-    """Of that batch, or nothing if there is none or another worker has just taken it."""
+    """Clicks of that batch, or none if there is no batch or another worker has just taken it."""
 
 
 async def take_clicks(cache: Cache) -> Taken:

@@ -67,7 +67,7 @@ class Resolver:
         return target
 
     async def read(self, code: str) -> Link:
-        """The link as it is in Postgres now: those who ask in the same moment share a query, sent after they asked.
+        """Return the link as it is in Postgres now. Requests of the same moment share a query, sent after they arrived.
 
         Raises:
             LinkNotFound: there is none.
