@@ -72,6 +72,17 @@ async def test_who_is_refused_costs_no_round_trip(cache: Cache) -> None:
 
 
 @pytest.mark.anyio
+async def test_requests_of_one_moment_cost_one_round_trip_and_are_counted_one_by_one(cache: Cache) -> None:
+    worker = Allowance(cache, Rate(10, 3600))
+    await cache.redis.config_resetstat()
+    await cache.redis.lpush(f"{cache.key_prefix}rate:key:c", "no moment")
+    callers = [f"key:{name}" for name in "ab" * 16 + "c" * 4]
+    assert sum(await asyncio.gather(*(taken(worker, caller, asked=1) for caller in callers))) == 24
+    assert (await cache.redis.info("commandstats"))["cmdstat_eval"]["calls"] == 1
+    assert await taken(worker, "key:c", asked=7) == 6
+
+
+@pytest.mark.anyio
 async def test_worker_remembers_a_bounded_number_of_callers(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allowance_module, "REMEMBERED", 20)
     worker = Allowance(cache, Rate(1, 3600))
