@@ -21,7 +21,7 @@ locust: development ## Put load on it by hand: the service, and Locust's web UI 
 prove: development ## Prove by measurement what this template claims; ARGS=--quick for a minute of it
 	@exec $(BIN)/python -m proof.prove $(ARGS)
 
-bench: development ## Measure ours beside a textbook service and the ceiling of the server; ARGS=--help says more
+bench: development ## Compare ours with a textbook service and the ceiling of the server; ARGS=--help says more
 	@exec $(BIN)/python -m proof.bench $(ARGS)
 
 chaos: development ## Break a serving service in 27 ways and count what is lost; ARGS=--quick for a minute of it
@@ -30,14 +30,14 @@ chaos: development ## Break a serving service in 27 ways and count what is lost;
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one
 	@$(BIN)/python -m pytest -n2 $(ARGS)
 
-lint: development ## Check style, types, who imports whom, and what is deployed
+lint: development ## Check style, types, imports, and what is deployed
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@sh deploy/lint.sh $(BIN)
 
-fix: development ## Mend what ruff can mend
+fix: development ## Fix what ruff can fix
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
@@ -59,13 +59,13 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) --group policy -o requirements/policy.txt
 	@$(LOCK) --group docs -o requirements/docs.txt
 
-fuzz: development ## Look for what the tests look for, twenty times as long: some minutes; ARGS goes to pytest
+fuzz: development ## Run the tests that fuzz, twenty times as long: some minutes; ARGS goes to pytest
 	@FUZZ=20 $(BIN)/python -m pytest -m fuzz $(ARGS)
 
-audit: development ## Ask whether a locked package has a known hole; ARGS=--strict fails where nobody can be asked
+audit: development ## Check locked packages for known holes; ARGS=--strict fails if no service can be asked
 	@$(BIN)/python deploy/audit.py $(ARGS)
 
-deploy: ## Replace the running api containers by a new image, one at a time; roll back what never gets ready
+deploy: ## Replace the running api containers by a new image, one at a time; roll back what is never ready
 	@docker compose build api
 	@$(PYTHON) deploy/rollout.py
 

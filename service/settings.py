@@ -7,4 +7,4 @@ import brigade
 
 class Settings(brigade.Settings):
     public_url: AnyHttpUrl | None = None
-    """Base of the short links, where it is not the request's own."""
+    """Base of the short links, if it is not the address that the request used."""

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port to listen on."""
     server: Literal["brigade", "stock"] = "brigade"
-    """The worker class: Brigade's own, or uvicorn's stock one for Gunicorn; docs/servers.md has what that lacks."""
+    """The worker class: Brigade's own, or uvicorn's stock one for Gunicorn; docs/servers.md says what that lacks."""
     web_concurrency: PositiveInt | None = None
     """Worker processes; if not set, sized to the CPUs, the memory and the connection budget."""
     replicas: PositiveInt = 1
@@ -66,20 +66,20 @@ class Settings(BaseSettings):
     reuse_port: bool = False
     """Give each worker a listening socket of its own (SO_REUSEPORT)."""
     ops_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Another port, for operators: everything of PORT, and /metrics even while every event loop is blocked."""
+    """Another port, for operators. It serves everything of PORT, and /metrics even while every event loop is blocked."""
     ops_public: bool = True
-    """Serve /metrics, /workers and /lab on PORT too; off, they are on OPS_PORT alone."""
+    """Serve /metrics, /workers and /lab on PORT too; when off, only OPS_PORT serves them."""
 
     database_url: SecretStr | None = None
     """Postgres, as postgresql://user:password@host:port/database; or host:port,host:port and ?target_session_attrs=read-write."""
     database_pooled: bool = False
-    """DATABASE_URL leads to a pooler that keeps no prepared statements: use none, and set nothing in a session."""
+    """DATABASE_URL leads to a pooler that keeps no prepared statements, so use none, and set nothing in a session."""
     database_read_url: SecretStr | None = None
     """A streaming replica of DATABASE_URL, for reads that may be a moment old; what it lacks is asked of DATABASE_URL."""
     migration_database_url: SecretStr | None = None
     """Postgres for migrations, instead of DATABASE_URL: around a pooler, or as another role."""
     database_password: SecretStr | None = None
-    """Password, of any characters and as it is, for each of these URLs that names a user and no password."""
+    """Password of any characters, without escapes, for each of these URLs that names a user and no password."""
     redis_url: SecretStr | None = None
     """Redis or Valkey, as redis://host:port/0, redis+cluster://host:port,host:port or redis+sentinel://host:port,host:port/service."""
     deployment: Annotated[str, Field(max_length=64)] = ""
@@ -94,16 +94,16 @@ class Settings(BaseSettings):
     cpu_lane_processes: bool = False
     """Run the CPU lane in processes instead of threads."""
     worker_memory_mb: Annotated[int, Field(ge=32)] = 160
-    """Memory planned for one worker, in MiB; requests that it receives may have a quarter."""
+    """Memory planned for one worker, in MiB; all requests that it receives may take a quarter of it."""
 
     max_in_flight: PositiveInt = 1000
-    """Requests that one worker works on at the same time; one more is answered 503, but for /livez and the like."""
+    """Requests that one worker works on at the same time; one more is answered 503, except health checks such as /livez."""
     request_timeout_s: PositiveFloat = 15.0
-    """Seconds a request may take before it is answered 503, not counting those in which its body comes."""
+    """Seconds a request may take before it is answered 503, without the time in which its body arrives."""
     graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds a stopping worker may take before it is killed."""
     stop_delay_s: NonNegativeFloat = 0.0
-    """Seconds a stopping service still takes connections while /readyz says 503: for a proxy to look elsewhere."""
+    """Seconds a stopping service still accepts connections while /readyz says 503, so that a proxy can look elsewhere."""
     worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds an event loop may be blocked before its worker is replaced."""
     keepalive_s: NonNegativeFloat = 75.0
@@ -122,35 +122,35 @@ class Settings(BaseSettings):
     """Largest body of a request, in bytes."""
 
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
-    """Keys that may write and list, with commas between: key, id:key or id:sha256:<hex>; empty lets everybody."""
+    """Keys that may write and list, separated by commas: key, id:key or id:sha256:<hex>; if empty, everybody may."""
     require_secrets: bool = False
     """Refuse to start without API_KEYS, or with a password that is missing or is the user's name."""
     rate_limit: Annotated[Rate | None, NoDecode] = None
     """Requests of one key, or of one address without a key, to the routes that count them, as in 300/minute; not set, no limit."""
     root_path: str = ""
-    """Prefix under which a proxy serves this service, as in /shop; addresses that the service makes have it."""
+    """Prefix under which a proxy serves this service, as in /shop; addresses that the service returns begin with it."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins whose pages may call the service from a browser, with commas between, as in https://app.example; none if empty."""
+    """Origins whose pages may call the service from a browser, separated by commas, as in https://app.example; none if empty."""
     trusted_proxies: Annotated[str, Field(validation_alias=AliasChoices("trusted_proxies", "forwarded_allow_ips"))] = (
         "127.0.0.1,::1"
     )
     """Proxies, as addresses or networks, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
     lab_enabled: bool = False
-    """Serve the event-loop laboratory under /lab: a way to hurt a server."""
+    """Serve the event-loop laboratory under /lab, with which anybody can overload the server."""
     expose_worker: bool = False
     """Name the worker that answered in X-Worker."""
     loop_blocked_ms: Annotated[int, Field(ge=10)] = 100
-    """Milliseconds without a turn of the event loop that count as blocked."""
+    """Milliseconds for which one thing may hold the event loop before that counts as blocked."""
     state_dir: Path = Path(".local/state")
-    """Folder for what outlives a worker, such as what it has counted and not yet handed on."""
+    """Folder for data that outlives a worker, such as clicks that it has counted and not yet sent on."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe level that is logged."""
+    """Lowest level that is logged."""
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or text for people."""
     access_log_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of requests that is logged; those answered 5xx, or made with a key, always are."""
+    """Share of requests that is logged; a request that is answered 5xx or made with a key always is."""
 
     @property
     def drain_timeout_s(self) -> float:
