@@ -150,8 +150,9 @@ def _redis(name: str, info: dict[str, Any]) -> Iterator[Finding]:
     wrong = "" if appends else "set appendonly yes: without it a crash loses what was counted since the last snapshot"
     yield Finding("persistence", f"appendonly {'yes' if appends else 'no'}", wrong)
     policy, limit = str(info.get("maxmemory_policy")), int(info.get("maxmemory", 0))
-    evicts = limit and policy.startswith("allkeys")
-    wrong = "set maxmemory-policy volatile-lru or noeviction: this one evicts counters" if evicts else ""
+    evicts = limit and (policy.startswith("allkeys") or policy == "volatile-ttl")
+    lost = "marks that must outlive what they mark" if policy == "volatile-ttl" else "counters"
+    wrong = f"set maxmemory-policy volatile-lru or noeviction: this one evicts {lost}" if evicts else ""
     advice = "" if limit else "set maxmemory to what the machine can spare"
     yield Finding("eviction", f"maxmemory {limit or 'unbounded'}, {policy}", wrong, advice)
 

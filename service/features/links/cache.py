@@ -4,6 +4,7 @@ Clicks share a hash tag, so that a cluster keeps them where one script can reach
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from service.features.links.urls import to_location
 TARGET_TTL_S = 300
 """Bounds how long a Redis that lost a tombstone in a crash, or in a fail-over, can serve a deleted link."""
 UNKNOWN_TTL_S = 10
-TOMBSTONE_TTL_S = 60
-"""Longer than a worker can sit between reading a link and filling the cache with it: a blocked one is killed at 30 s."""
-MAX_LAG_S = TOMBSTONE_TTL_S / 2
+MAX_LAG_S = 30.0
 """A replica that is further behind is not asked: it may still have links whose tombstone has gone."""
+FILL_MARGIN_S = 30.0
+"""For the deadlines of a lookup, and for Gunicorn to notice a worker that is blocked."""
 JOURNAL_TTL_S = 7 * 86_400
 LEASE_MS = 2000
 MOST_MOVED = 10_000
@@ -134,12 +135,14 @@ def _fill(keys: Sequence[str], values: Sequence[tuple[bytes, int]], places: Sequ
     return "EVAL", FILL, len(places), *(keys[place] for place in places), *arguments
 
 
-async def bury_target(cache: Cache, code: str) -> None:
+async def bury_target(cache: Cache, code: str, *, worker_timeout_s: float) -> None:
     """Before a link is deleted: from now on every worker asks Postgres, and none keeps the answer.
 
-    A reader that saw the link before its deletion would otherwise bring it back into the cache after it.
+    A reader that saw the link before its deletion would otherwise bring it back into the cache after it. The tombstone
+    outlives every such reader: a worker that is blocked for `worker_timeout_s` is killed, and a replica lags a bounded time.
     """
-    await cache.run(lambda redis: redis.set(_target_prefix(cache) + code, TOMBSTONE, ex=TOMBSTONE_TTL_S))
+    ttl_s = math.ceil(MAX_LAG_S + worker_timeout_s + FILL_MARGIN_S)
+    await cache.run(lambda redis: redis.set(_target_prefix(cache) + code, TOMBSTONE, ex=ttl_s))
 
 
 async def add_clicks(cache: Cache, *, journal: str, sequence: int, clicks: Mapping[int, int]) -> None:

@@ -18,6 +18,9 @@ from service.features.links.errors import LinkExpired, LinkNotFound
 from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import Link, read_links, read_replica
 
+FILL_WITHIN_S = 20.0
+"""What was read longer ago, because the process was stopped meanwhile, is not put into the cache: a tombstone may have gone."""
+
 _is_code = re.compile(CODE_PATTERN).fullmatch
 
 
@@ -52,7 +55,7 @@ class Resolver:
         try:
             target: Target | None = await lookup
         except CacheUnavailable:
-            target = None
+            target = BURIED  # it may be: only Redis could say that it is not
         note("redis", began_s, span="redis lookup")
         if target is BURIED:  # a lookup that is under way may be older than the deletion
             target = Target.of(await self.read(code))
@@ -99,6 +102,7 @@ class Resolver:
 
     async def _read_store(self, codes: list[str]) -> dict[str, Target]:
         """Look in the cache once more, because a request may have missed there while the call before this one filled it."""
+        began_s = time.monotonic()
         try:
             targets = await read_targets(self.cache, codes)
         except CacheUnavailable:
@@ -111,7 +115,7 @@ class Resolver:
             metrics.replica_misses.total += len(missing) - len(fresh)
         if missing := [code for code in codes if code not in fresh and targets.get(code, BURIED) is BURIED]:
             fresh |= await self._read_primary(missing)
-        if fresh:
+        if fresh and time.monotonic() - began_s < FILL_WITHIN_S:
             with contextlib.suppress(CacheUnavailable):
                 await fill_targets(self.cache, fresh)
         return targets | fresh

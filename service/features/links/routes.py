@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from brigade.deps import Cache, Lane, Pg, limit_address, require_key, resources_of
+from brigade.deps import Cache, Lane, Pg, SettingsDep, limit_address, require_key, resources_of
 from brigade.errors import (
     CacheUnavailable,
     ContentTooLarge,
@@ -120,9 +120,9 @@ async def read_link(code: CodeInPath, request: Request) -> ShortLink:
         Unauthorized, LinkNotFound, InvalidRequest, TooManyRequests, DatabaseUnavailable, CacheUnavailable
     ),
 )
-async def delete_link(code: CodeInPath, pg: Pg, cache: Cache) -> None:
+async def delete_link(code: CodeInPath, pg: Pg, cache: Cache, settings: SettingsDep) -> None:
     """Delete a link. When this has been answered, no worker redirects by it any more."""
-    await bury_target(cache, code)
+    await bury_target(cache, code, worker_timeout_s=settings.worker_timeout_s)
     if not await store.delete_link(pg, code=code):
         raise LinkNotFound(f"No link has the code {code!r}.")
 

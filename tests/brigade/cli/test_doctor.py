@@ -65,12 +65,13 @@ def test_servers_out_of_reach_are_each_reported(examine: Examine) -> None:
     assert not findings["state folder"]["wrong"]
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 def test_redis_that_loses_or_evicts_counters_is_wrong(
-    examine: Examine, redis_config: Callable[[str, str], None]
+    examine: Examine, redis_config: Callable[[str, str], None], policy: str
 ) -> None:
     redis_config("appendonly", "no")
     redis_config("maxmemory", "100mb")
-    redis_config("maxmemory-policy", "allkeys-lru")
+    redis_config("maxmemory-policy", policy)
     status, findings = examine()
     assert status == 1
     assert "appendonly yes" in findings["persistence"]["wrong"]

@@ -53,7 +53,7 @@ async def test_a_new_link_replaces_what_was_unknown(resources: Resources) -> Non
 
 async def test_a_late_reader_does_not_bring_a_deleted_link_back(resources: Resources, redis: Redis) -> None:
     await fill_targets(resources.cache, {"code": HERE})
-    await bury_target(resources.cache, "code")
+    await bury_target(resources.cache, "code", worker_timeout_s=30)
     await fill_targets(resources.cache, {"code": HERE})
     assert await read_targets(resources.cache, ["code"]) == {"code": BURIED}
     assert 30 < await redis.ttl(f"{resources.cache.key_prefix}links:target:code") <= 60

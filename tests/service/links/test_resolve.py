@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -76,7 +77,7 @@ async def test_nobody_waits_for_longer_because_others_wait_before_him(
                 await ask("code-3")
 
 
-async def test_without_redis_a_stampede_is_one_query_too(resolver: Resolver, queries: Queries, valkey: Valkey) -> None:
+async def test_without_redis_a_stampede_is_two_queries(resolver: Resolver, queries: Queries, valkey: Valkey) -> None:
     await store.insert_link(resolver.pg, url=URL, code="popular")
     valkey.kill()
     queries.gate.clear()
@@ -87,7 +88,34 @@ async def test_without_redis_a_stampede_is_one_query_too(resolver: Resolver, que
     await asyncio.sleep(0.5)
     queries.gate.set()
     await asyncio.gather(*visitors)
-    assert queries.sent == [["popular"]]
+    assert queries.sent == [["popular"], ["popular"]]
+
+
+async def test_without_redis_nobody_who_asks_after_a_deletion_follows_the_link(
+    resolver: Resolver, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This worker's connections to Redis fail, those of the worker that deletes do not."""
+    read, gate = asyncio.Event(), asyncio.Event()
+
+    async def read_late(pg: Pool, codes: Sequence[str]) -> dict[str, store.Link]:
+        links = await store.read_links(pg, codes)
+        read.set()
+        await gate.wait()
+        return links
+
+    monkeypatch.setattr(resolver._links, "fetch_many", partial(read_late, resolver.pg))
+    monkeypatch.setattr(resolve, "read_links", read_late)
+    await store.insert_link(resolver.pg, url=URL, code="going")
+    monkeypatch.setattr(resolver.cache.breaker, "allows", lambda: False)
+    before = asyncio.create_task(resolver.resolve("going"))
+    await read.wait()
+    await store.delete_link(resources.pg, code="going")
+    after = asyncio.create_task(resolver.resolve("going"))
+    await asyncio.wait([after], timeout=0.5)
+    gate.set()
+    assert (await before).location == URL.encode()
+    with pytest.raises(LinkNotFound):
+        await after
 
 
 async def test_many_codes_of_one_moment_are_one_query(resolver: Resolver, queries: Queries) -> None:
@@ -116,7 +144,7 @@ async def test_a_deleted_link_is_asked_for_until_its_tombstone_is_gone(
 ) -> None:
     await store.insert_link(resolver.pg, url=URL, code="going")
     await resolver.resolve("going")
-    await bury_target(resources.cache, "going")
+    await bury_target(resources.cache, "going", worker_timeout_s=30)
     assert (await resolver.resolve("going")).location == URL.encode()
     await store.delete_link(resolver.pg, code="going")
     for _ in range(2):
@@ -140,7 +168,7 @@ async def test_who_asks_after_a_deletion_gets_no_answer_from_before_it(
     await store.insert_link(resolver.pg, url=URL, code="going")
     before = asyncio.create_task(resolver.resolve("going"))
     await reached.wait()
-    await bury_target(resources.cache, "going")
+    await bury_target(resources.cache, "going", worker_timeout_s=30)
     await store.delete_link(resolver.pg, code="going")
     after = asyncio.create_task(resolver.resolve("going"))
     await asyncio.wait([after], timeout=0.5)
@@ -158,7 +186,7 @@ async def test_deleting_beside_readers_leaves_no_reader_behind(resources: Resour
         await store.insert_link(resources.pg, url=URL, code=code)
         readers = [asyncio.create_task(worker.resolve(code)) for worker in workers]
         await asyncio.sleep(round_ * 0.0002)
-        await bury_target(resources.cache, code)
+        await bury_target(resources.cache, code, worker_timeout_s=30)
         await store.delete_link(resources.pg, code=code)
         await asyncio.wait(readers)
         for worker in workers:
