@@ -24,6 +24,12 @@ BACKLOG_S = gauge("links_clicks_backlog_seconds", "How long none of them has bee
 IN_MEMORY = gauge("links_clicks_in_memory", "1 while STATE_DIR cannot be written, so that a kill would lose clicks.")
 LOST = counter("links_clicks_lost", "Clicks that found no room, or that only a worker knew when it ended.")
 
+previews = Count(counter("links_previews", "Redirects that prefetches, previews and crawlers were given. No clicks."))
+
+
+def count_preview() -> None:
+    previews.total += 1
+
 
 def watch(clicks: Clicks) -> Callable[[], None]:
     """Export them once a second. Call what is returned when the last click has been counted."""

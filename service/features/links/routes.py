@@ -22,10 +22,11 @@ from brigade.errors import (
 )
 from brigade.web.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
 from brigade.web.problems import documented
-from service.features.links import qr, store
+from service.features.links import metrics, qr, store
 from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
 from service.features.links.lifespan import State, lifespan
+from service.features.links.previews import is_preview
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
 from service.features.links.urls import leads_under
@@ -134,10 +135,13 @@ def look_up(scope: Scope) -> "asyncio.Future[Target | None] | None":
 
 def lead(scope: Scope, target: Target) -> Message:
     headers = [(b"location", target.location)]
-    if scope["method"] == "GET":
-        links: State = scope["state"]
-        return answer(307, headers, before=partial(links["clicks"].count, target.id))
-    return answer(307, headers)
+    if scope["method"] != "GET":
+        return answer(307, headers)
+    if is_preview(scope["headers"]):
+        headers.append((b"cache-control", b"no-store"))  # a visit that follows asks again, and is counted
+        return answer(307, headers, before=metrics.count_preview)
+    links: State = scope["state"]
+    return answer(307, headers, before=partial(links["clicks"].count, target.id))
 
 
 def lead_at_once(scope: Scope, target: Target | None) -> Message | None:
@@ -151,7 +155,10 @@ async def redirect(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 
 @served_by(Shortcut(look_up, lead_at_once, otherwise=redirect))
 async def follow_link(code: CodeInPath) -> None:
-    """Follow a short link. A GET that is answered with the redirect is a click."""
+    """Follow a short link. A GET that is answered with the redirect is a click.
+
+    Prefetches, previews and crawlers are led as well, and counted apart.
+    """
     raise NotImplementedError(code)  # the signature is for OpenAPI
 
 
