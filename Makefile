@@ -7,7 +7,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONUSERBASE \
 	PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON \
 	PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
-.PHONY: help run dev locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy clean environment development
+.PHONY: help run dev locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy new upgrade clean environment development
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,13 @@ audit: development ## Check locked packages for known holes; ARGS=--strict fails
 deploy: ## Replace the running api containers by a new image, one at a time; roll back what is never ready
 	@docker compose build api
 	@$(PYTHON) deploy/rollout.py
+
+new: ## Make a project of your own: NAME=orders DIR=../orders
+	@$(PYTHON) local/project.py new "$(NAME)" "$(DIR)"
+
+upgrade: ## Replace the engine of a project: FROM=<a newer clone of the template>
+	@test -f "$(FROM)/local/project.py" || { echo "FROM is the folder of a newer clone of Brigade." >&2; exit 1; }
+	@$(PYTHON) "$(FROM)/local/project.py" upgrade .
 
 clean: ## Remove what the tools made; the data in .local stays
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .grimp_cache .import_linter_cache .coverage reports build dist

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+from local.places import ROOT
 from local.process import LocalError, check_port, spawn, terminate
 from local.variables import address
-from proof.prove.client import is_ready
-from proof.prove.own_service import ROOT
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 300.0
@@ -71,6 +71,14 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, path: str) -> 
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def is_ready(url: str, path: str = "/readyz") -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}{path}", timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ class Project:
     features: Path
     """The folder that has a folder for each feature, with its migrations."""
 
+    @property
+    def command(self) -> str:
+        return f"python -m {self.features.parent.name}"
+
 
 class CommandError(Exception):
     """A reason to stop, in one sentence for the person at the terminal: no traceback, exit status 1."""
@@ -60,7 +64,9 @@ class _UnreadPipe(io.FileIO):
 def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status. `app`, `settings` and `features` are those of `Project`."""
     settle_process()
-    parser = argparse.ArgumentParser(prog="python -m service", description="Run and look after the service.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {app.partition('.')[0]}", description="Run and look after the service."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, does in COMMANDS.items():
         command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")

@@ -31,4 +31,4 @@ async def _check_schema(project: Project, settings: Settings) -> None:
     scripts = read_scripts(project.features)
     with suppress(ServerAway):
         async with session(settings, name="service.rehearse", patience_s=0) as connection:
-            check_schema(pending(scripts, await read_heads(connection)))
+            check_schema(pending(scripts, await read_heads(connection)), project.command)

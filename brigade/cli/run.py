@@ -82,7 +82,7 @@ async def _check_servers(project: Project, settings: Settings) -> PostgresFacts 
         _warn(reason, "what Redis knows is served until it is back")
     if facts:
         check_pooler(settings, facts)
-    check_schema(lacking)
+    check_schema(lacking, project.command)
     try:
         is_ours, copies = await with_redis(partial(_look_around, deployment), settings, name="service.run")
     except ServerAway as reason:
@@ -118,14 +118,14 @@ def check_deployment(deployment: Deployment, *, is_ours: bool) -> None:
     )
 
 
-def check_schema(lacking: Sequence[Script]) -> None:
+def check_schema(lacking: Sequence[Script], command: str) -> None:
     """
     Raises:
         CommandError: the database lacks a migration.
     """
     if lacking:
         names = ", ".join(script.revision for script in lacking)
-        raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run python -m service migrate.")
+        raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run {command} migrate.")
 
 
 def check_pooler(settings: Settings, facts: PostgresFacts) -> None:

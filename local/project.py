@@ -1,0 +1,202 @@
+"""`make new` and `make upgrade`: a project of one's own from this template, and later its engine from a newer template.
+
+The standard library alone. A project is the template's files with another name, without what only the template needs.
+"""
+
+import keyword
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = re.compile(
+    r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(github|ci|devcontainer)/|"
+    r"service/features/links/|loadtests/scenarios/(links|cpu|shapes)|"
+    r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
+)
+ENGINE = ("brigade", "local")
+"""Folders that an upgrade replaces."""
+TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".sh", ".env", ".service", ".socket", ".conf", ".json", ""}
+SEGNO = re.compile(r"^segno==.*\n(?:    .*\n)+", re.M)
+EDITS = [
+    ("pyproject.toml", r'^    "(idna|segno)>=.*\n', ""),
+    ("pyproject.toml", r'^    ("service\.features\.links\.|# What links still has).*\n', ""),
+    ("pyproject.toml", r', "proof(\.\*\*)?"', ""),
+    ("pyproject.toml", r",proof}", "}"),
+    ("pyproject.toml", r'\[\[tool\.importlinter\.contracts\]\]\nname = "Load tests and the proof.*?\n\n', ""),
+    ("Makefile", r"^(prove|bench|chaos|docs|new):.*\n(\t.*\n)+\n", ""),
+    ("requirements/[a-z]*.txt", SEGNO.pattern, ""),
+    ("service/main.py", r"\blinks, ", ""),
+    ("service/main.py", r", links\b", ""),
+    ("service/settings.py", r"(?s)\nfrom pydantic import AnyHttpUrl\n(.*Settings\):\n).*", r"\1    pass\n"),
+    (".env.example", r"^#[^\n]*\n# PUBLIC_URL=\n", ""),
+    ("docker-compose.yml", r"^  PUBLIC_URL:.*\n", ""),
+    ("deploy/compose.production.yml", r"^ *PUBLIC_URL:.*\n", ""),
+    ("docs/settings.md", r"^\| `PUBLIC_URL`.*\n", ""),
+    (
+        "docs/*.md",
+        r"\[([^\]]*)\]\((?:\.\./)?(decisions/|concurrency|hot-path|CHANGELOG|README|pictures/)[^)]*\)",
+        r"\1",
+    ),
+]
+README = """# {title}
+
+A service on [Brigade](brigade/)'s engine: FastAPI on every core.
+
+```sh
+make run     # serve on 127.0.0.1:8000, with a Postgres and a Valkey of its own
+make test    # the tests, against real servers
+```
+
+`{name}/` is yours: a feature is a folder in `{name}/features` and a word in `{name}/main.py`; `notes` is one to copy.
+`brigade/` and `local/` are not: `make upgrade FROM=<a newer clone of Brigade>` replaces them. `docs/` explains them.
+"""
+
+
+class Refusal(Exception):
+    """Why nothing was done, in one sentence."""
+
+
+def check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise Refusal(
+            f"NAME is the name of a Python package, such as orders: small letters, digits and _, not {name!r}."
+        )
+    taken = {"brigade", "service", "tests", "loadtests", "deploy", "docs", "requirements", *ENGINE}
+    locked = {line.partition("==")[0].partition("[")[0].replace("-", "_") for line in _locks()}
+    if name in taken | locked | sys.stdlib_module_names or find_spec(name):
+        raise Refusal(f"NAME cannot be {name}: Python or a package that the project uses has that name.")
+
+
+def _locks() -> list[str]:
+    files = (ROOT / "requirements").glob("*.txt")
+    return [line for file in files for line in file.read_text().splitlines() if line[:1].isalpha()]
+
+
+def make_files(name: str, folder: Path) -> None:
+    """Write the template's files into `folder`, as those of a project called `name`."""
+    listed = _git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for path in filter(None, listed.split("\0")):
+        if LEFT_OUT.match(path) or not (ROOT / path).is_file():
+            continue
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, target)
+    for files, pattern, replacement in EDITS:
+        for file in folder.glob(files):
+            file.write_text(re.sub(pattern, replacement, file.read_text(), flags=re.M | re.S * ("Load" in pattern)))
+    (folder / "service").rename(folder / name)
+    (folder / "tests" / "service").rename(folder / "tests" / name)
+    for file in folder.rglob("*"):
+        inside = file.relative_to(folder).parts
+        if file.is_file() and file.suffix in TEXT and inside[0] not in {*ENGINE, "requirements"}:
+            file.write_text(_named(file.read_text(), name))
+
+
+def _named(text: str, name: str) -> str:
+    """Rename the package `service`, and what is called Brigade because the template is."""
+    text = text.replace("COPY service/ service/", f"COPY {name}/ {name}/").replace("!service\n", f"!{name}\n")
+    text = re.sub(r"(-m |from |import )service\b(?!:)", rf"\1{name}", text)
+    text = re.sub(r'"service(?=["./])(?!": |", "(?:inspect|ls))', f'"{name}', text)
+    text = re.sub(r"\bservice(?=[./](?:main|settings|features|__main__|\*\*)|/ )", name, text)
+    text = text.replace("${IMAGE:-brigade}", f"${{IMAGE:-{name}}}").replace('name = "brigade"', f'name = "{name}"')
+    text = text.replace('title="Brigade"', f'title="{_title(name)}"')
+    imports = rf"(?:^from (?:brigade|local|{name})\b[^(\n]*\n)+"
+    return re.sub(imports, lambda block: "".join(sorted(block[0].splitlines(True), key=_module)), text, flags=re.M)
+
+
+def _module(line: str) -> str:
+    return line.split()[1]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def new(name: str, directory: str) -> None:
+    if not (name and directory):
+        raise Refusal("Say which: make new NAME=orders DIR=../orders")
+    check_name(name)
+    folder = Path(directory).expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Refusal(f"DIR {folder} exists and is not empty: name another.")
+    if folder.is_relative_to(ROOT):
+        raise Refusal(f"DIR {folder} lies in the template: name one beside it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    make_files(name, folder)
+    (folder / "README.md").write_text(README.format(name=name, title=_title(name)))
+    (folder / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n### Added\n- The project.\n")
+    _git(folder, "init", "-q", "-b", "main")
+    _git(folder, "add", "-A")
+    _git(folder, *_author(folder), "commit", "-q", "-m", f"Start {name}")
+    print(f"{folder} is ready: cd there, then make run or make test.")
+
+
+def upgrade(directory: str) -> None:
+    """Run by the newer template, for the project in `directory`."""
+    folder = Path(directory).absolute()
+    if _git(folder, "status", "--porcelain"):
+        raise Refusal(
+            "There are changes that are not committed: commit them, so that git can show what the upgrade does."
+        )
+    if folder == ROOT:
+        raise Refusal("FROM is this project: name a newer clone of the template.")
+    name = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["brigade"]["package"]
+    with tempfile.TemporaryDirectory() as scratch:
+        newer = Path(scratch) / name
+        make_files(name, newer)
+        for part in ENGINE:
+            shutil.rmtree(folder / part)
+            shutil.copytree(newer / part, folder / part)
+        shutil.copytree(newer / "docs", folder / "docs", dirs_exist_ok=True)
+        differing = [path for path in _yours(newer) if _differs(folder / path, newer / path)]
+    print("brigade/, local/ and the pages of docs/ are those of the newer template; git diff shows the change.")
+    if differing:
+        print("These are yours, and the newer template has others. Look at what it changed:")
+        print("".join(f"  {path}\n" for path in differing), end="")
+    if _git(folder, "status", "--porcelain", "brigade/pyproject.toml"):
+        print("The engine has other dependencies: run make lock.")
+
+
+def _yours(newer: Path) -> list[str]:
+    parts = ["deploy", "requirements", "Dockerfile", "docker-compose.yml", "Makefile", "pyproject.toml", ".env.example"]
+    parts += ["tests/conftest.py", ".dockerignore"]
+    files = [file for part in parts for file in [newer / part, *sorted((newer / part).rglob("*"))] if file.is_file()]
+    return [str(file.relative_to(newer)) for file in files]
+
+
+def _differs(own: Path, other: Path) -> bool:
+    return not own.is_file() or own.read_bytes() != other.read_bytes()
+
+
+def _author(folder: Path) -> list[str]:
+    """Nothing where git knows one; else the template's, so that a first commit needs no configuration."""
+    known = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
+    return [] if known.returncode == 0 else ["-c", "user.name=Brigade", "-c", "user.email=brigade@localhost"]
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Refusal("git is missing: install it.") from None
+    if done.returncode != 0:
+        raise Refusal(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    try:
+        if sys.argv[1] == "new":
+            new(*sys.argv[2:])
+        else:
+            upgrade(*sys.argv[2:])
+    except Refusal as reason:
+        sys.exit(str(reason))

@@ -1,0 +1,110 @@
+"""`make new`: a project of one's own, and `make upgrade` in it; its own commands are run, in an empty home."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from local.process import free_port
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def _make(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(cwd.parent), "PYTHON": sys.executable}
+    command = ["make", "--silent", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Named so that its imports sort before those of `local`."""
+    folder = tmp_path_factory.mktemp("mine") / "apples"
+    done = _make("new", "NAME=apples", f"DIR={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["", "Orders", "2nd", "class", "brigade", "local", "tests", "json", "fastapi", "a-b"])
+def test_a_name_that_cannot_be_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    done = _make("new", f"NAME={name}", f"DIR={tmp_path / 'new'}")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "here").touch()
+    assert "is not empty" in _make("new", "NAME=orders", f"DIR={tmp_path}").stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_nothing_of_the_sample_and_of_the_proof_is_left(project: Path) -> None:
+    for part in ("proof", "service", "tests/brigade", "tests/proof", "apples/features/links", "docs/decisions"):
+        assert not (project / part).exists(), part
+    assert "segno" not in "".join(file.read_text() for file in (project / "requirements").iterdir())
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
+
+
+def _check(project: Path) -> None:
+    """What `make lint`, `make test` and `make run` do, with the packages that are here already."""
+    for words in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest -q -n0"):
+        program, *arguments = words.split()
+        command = [str(BIN / program), *arguments]
+        env = {"PATH": os.environ["PATH"], "HOME": str(project.parent)}
+        done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    _serve(project)
+
+
+def _serve(project: Path) -> None:
+    port = free_port()
+    env = {"PATH": os.environ["PATH"], "HOME": str(project.parent), "PORT": str(port)}
+    with (project.parent / "log").open("wb") as log:
+        run = subprocess.Popen([sys.executable, "-m", "local", "run"], cwd=project, env=env, stdout=log, stderr=log)
+    children: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 100
+        while "Ready after" not in (said := (project.parent / "log").read_text()):
+            assert run.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        children = psutil.Process(run.pid).children(recursive=True)
+        url = f"http://127.0.0.1:{port}"
+        assert httpx.post(f"{url}/notes", json={"text": "a"}).status_code == 201
+        assert httpx.get(f"{url}/openapi.json").json()["info"]["title"] == "Apples"
+    finally:
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 0
+        assert not [child for child in children if child.is_running()]
+
+
+@pytest.mark.timeout(600)
+def test_it_passes_its_own_checks_and_serves_and_again_after_an_upgrade(project: Path, tmp_path: Path) -> None:
+    _check(project)
+    newer = tmp_path / "newer"
+    shutil.copytree(ROOT, newer, ignore=shutil.ignore_patterns(".venv", ".local", "__pycache__", ".*_cache"))
+    engine = newer / "brigade" / "__init__.py"
+    engine.write_text(engine.read_text() + "# Newer.\n")
+    (newer / "deploy" / "redis.conf").write_text("# Newer.\n")
+    own = project / "apples" / "settings.py"
+    own.write_text(own.read_text() + "# Mine.\n")
+    assert "not committed" in _make("upgrade", f"FROM={newer}", cwd=project).stderr
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+    subprocess.run(["git", *identity, "commit", "-qam", "Mine"], cwd=project, check=True)
+    done = _make("upgrade", f"FROM={newer}", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "brigade" / "__init__.py").read_text().endswith("# Newer.\n")
+    assert "deploy/redis.conf" in done.stdout
+    assert "# Newer." not in (project / "deploy" / "redis.conf").read_text()
+    assert own.read_text().endswith("# Mine.\n")
+    _check(project)
