@@ -7,7 +7,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONUSERBASE \
 	PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON \
 	PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
-.PHONY: help run dev locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy new upgrade clean environment development
+.PHONY: help run dev locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy new upgrade clean environment development docs \
+	lint-style lint-format lint-types lint-imports lint-workflows lint-deploy
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,12 +31,30 @@ chaos: development ## Break a serving service in 27 ways and count what is lost;
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one
 	@$(BIN)/python -m pytest -n2 $(ARGS)
 
-lint: development ## Check style, types, imports, and what is deployed
+lint: development ## Check style, types, imports, workflows, and what is deployed; report all faults
+	@$(MAKE) --no-print-directory --keep-going lint-style lint-format lint-types lint-imports lint-workflows lint-deploy
+
+lint-style:
 	@$(BIN)/ruff check
+
+lint-format:
 	@$(BIN)/ruff format --check
+
+lint-types:
 	@$(BIN)/mypy
+
+lint-imports:
 	@$(BIN)/lint-imports
+
+lint-workflows:
+	@sh .github/lint.sh $(BIN)
+
+lint-deploy:
 	@sh deploy/lint.sh $(BIN)
+
+docs: environment ## Make docs/ a site in reports/docs, with the engine's names; its links are checked
+	@$(PYTHON) local/environment.py docs
+	@$(BIN)/python -m local.site
 
 fix: development ## Fix what ruff can fix
 	@$(BIN)/ruff check --fix
@@ -57,7 +76,7 @@ lock: development ## Lock what pyproject.toml asks for; ARGS=--upgrade for the n
 	@$(LOCK) brigade/pyproject.toml pyproject.toml -c requirements/dev.txt -o requirements/service.txt
 	@$(LOCK) --group locust -c requirements/dev.txt -o requirements/locust.txt
 	@$(LOCK) --group policy -o requirements/policy.txt
-	@$(LOCK) --group docs -o requirements/docs.txt
+	@$(LOCK) --group docs -c requirements/dev.txt -o requirements/docs.txt
 
 fuzz: development ## Run the tests that fuzz, twenty times as long: some minutes; ARGS goes to pytest
 	@FUZZ=20 $(BIN)/python -m pytest -m fuzz $(ARGS)

@@ -1,0 +1,115 @@
+"""`make docs`: the pages of docs/ as a site that needs no network, with a reference of the engine from its docstrings."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from local.places import ROOT
+
+DOCS = ROOT / "docs"
+BUILD = ROOT / "build" / "docs"
+PAGES = BUILD / "pages"
+SITE = ROOT / "reports" / "docs"
+
+PARTS = {
+    "Develop": ["concurrency", "lab", "hot-path", "migrations", "stores", "servers"],
+    "Operate": ["deploy", "platforms", "settings", "sizing", "scaling", "reliability", "security", "runbook", "logs"],
+    "Look up": ["glossary", "changelog", "contributing"],
+}
+"""What a person wants to do, and the pages for it in the order in which they help."""
+
+OF_THE_ROOT = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "reporting.md"}
+OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]*)(#[^)]*)?\)")
+
+REFERENCE = {"docstring_style": "google", "show_source": False, "show_submodules": True, "members_order": "source"}
+
+
+def build() -> int:
+    shutil.rmtree(BUILD, ignore_errors=True)
+    shutil.copytree(DOCS, PAGES)
+    for source, name in OF_THE_ROOT.items():
+        (PAGES / name).write_text((ROOT / source).read_text().replace("(docs/", "("))
+    for page in PAGES.rglob("*.md"):
+        page.write_text(_without_links_outside(page))
+    navigation = [{"Home": "index.md"}, *_parts(), {"Decisions": _decisions()}, {"Reference": _reference()}]
+    (BUILD / "mkdocs.yml").write_text(json.dumps(_configuration(navigation), indent=1))  # JSON is YAML
+    made = subprocess.run([Path(sys.executable).with_name("zensical"), "build", "--strict"], cwd=BUILD, check=False)
+    if made.returncode == 0:
+        shutil.rmtree(SITE, ignore_errors=True)
+        shutil.copytree(BUILD / "site", SITE)
+        print(f"Read it: .venv/bin/python -m http.server --bind 127.0.0.1 --directory {SITE.relative_to(ROOT)}")
+    return made.returncode
+
+
+def _without_links_outside(page: Path) -> str:
+    """The site has no files of the repository but these pages: name the others."""
+
+    def name(link: re.Match[str]) -> str:
+        words, path, _ = link.groups()
+        if path in OF_THE_ROOT:
+            return f"[{words}]({'../' * (len(page.relative_to(PAGES).parts) - 1)}{OF_THE_ROOT[path]})"
+        if (PAGES / path).exists():
+            return link[0]
+        return words if path in words else f"{words} (`{path}`)"
+
+    return OUTSIDE.sub(name, page.read_text())
+
+
+def _parts() -> list[dict[str, list[str]]]:
+    placed = {f"{name}.md" for names in PARTS.values() for name in names}
+    lost = {page.name for page in DOCS.glob("*.md")} - placed - {"index.md"}
+    if lost:
+        sys.exit(f"No part of the site has docs/{', docs/'.join(sorted(lost))}: name it in PARTS of local/site.py.")
+    return [{part: [f"{name}.md" for name in names]} for part, names in PARTS.items()]
+
+
+def _decisions() -> list[str]:
+    return [f"decisions/{page.name}" for page in sorted((DOCS / "decisions").glob("*.md"))]
+
+
+def _reference() -> list[dict[str, str]]:
+    """A page for the public names, and one for each part of the engine."""
+    (PAGES / "reference").mkdir()
+    names = ["brigade", *(f"brigade.{name}" for name in _parts_of_engine())]
+    for name in names:
+        options = "" if name != "brigade" else "    options:\n      show_submodules: false\n"
+        (PAGES / "reference" / f"{name}.md").write_text(f"# {name}\n\n::: {name}\n{options}")
+    return [{name: f"reference/{name}.md"} for name in names]
+
+
+def _parts_of_engine() -> list[str]:
+    engine = ROOT / "brigade"
+    packages = {path.parent.name for path in engine.glob("*/__init__.py")}
+    return sorted(packages | {path.stem for path in engine.glob("*.py")} - {"__init__"})
+
+
+def _configuration(navigation: list[object]) -> dict[str, object]:
+    python = {"paths": [str(ROOT)], "options": REFERENCE}
+    return {
+        "site_name": "Brigade",
+        "docs_dir": "pages",
+        "site_dir": "site",
+        "use_directory_urls": False,  # so that a browser can open the files themselves; search wants a server
+        "theme": {"font": False, "palette": _palette(), "features": ["navigation.tabs", "content.code.copy"]},
+        "plugins": ["search", {"mkdocstrings": {"handlers": {"python": python}}}],
+        "markdown_extensions": ["tables", "admonition", {"toc": {"permalink": True}}, "pymdownx.superfences"],
+        "nav": navigation,
+    }
+
+
+def _palette() -> list[dict[str, object]]:
+    return [
+        {
+            "media": f"(prefers-color-scheme: {scheme})",
+            "scheme": name,
+            "toggle": {"icon": f"lucide/{icon}", "name": f"Switch to {other}"},
+        }
+        for scheme, name, icon, other in (("light", "default", "sun", "dark"), ("dark", "slate", "moon", "light"))
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(build())
