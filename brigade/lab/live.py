@@ -16,6 +16,7 @@ from brigade.lab.cache import recently
 from brigade.lab.deps import Lab, LabViewer
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
+from brigade.web.etag import is_known
 
 POLL_EVERY_S = 0.2
 STATES_EVERY = 3
@@ -39,7 +40,7 @@ class NoSuchFile(Problem):
 
 
 def _file(name: str, request: Request) -> Response:
-    if request.headers.get("if-none-match") == ETAG:
+    if is_known(", ".join(request.headers.getlist("if-none-match")), ETAG):
         return Response(status_code=304, headers=HEADERS)
     return Response(FILES[name], headers=HEADERS, media_type=mimetypes.guess_type(name)[0])
 

@@ -20,6 +20,7 @@ from brigade.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from brigade.web.etag import is_known
 from brigade.web.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
 from brigade.web.problems import documented
 from service.features.links import metrics, qr, store
@@ -178,13 +179,12 @@ async def order_drawing(
     code: CodeInPath,
     query: Annotated[DrawingQuery, Query()],
     request: Request,
-    if_none_match: Annotated[str, Header()] = "",
+    if_none_match: Annotated[list[str] | None, Header()] = None,
 ) -> qr.Drawing:
     """Return what to draw, unless the client already has it."""
     await request.state.resolver.resolve(code)
     drawing = qr.Drawing(text=f"{base_of(request)}r/{code}", **query.model_dump())
-    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    if known & {drawing.etag, "*"}:
+    if is_known(", ".join(if_none_match or ()), drawing.etag):
         raise HTTPException(304, headers=_caching(drawing))
     return drawing
 

@@ -46,6 +46,8 @@ async def test_a_drawing_is_cached_for_ever_and_validated_by_its_tag(link: httpx
         again = await link.get(path, headers={"if-none-match": given})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
         assert "content-type" not in again.headers
+    lines = [("if-none-match", tag), ("if-none-match", '"other"')]
+    assert (await link.get(path, headers=lines)).status_code == 304
     assert (await link.get(path, headers={"if-none-match": '"other"'})).content == first.content
 
 
