@@ -47,7 +47,7 @@ lint-imports:
 	@$(BIN)/lint-imports
 
 lint-workflows:
-	@sh .github/lint.sh $(BIN)
+	@[ ! -f .github/lint.sh ] || sh .github/lint.sh $(BIN)
 
 lint-deploy:
 	@sh deploy/lint.sh $(BIN)

@@ -31,6 +31,8 @@ def build() -> int:
     shutil.rmtree(BUILD, ignore_errors=True)
     shutil.copytree(DOCS, PAGES)
     for source, name in OF_THE_ROOT.items():
+        if not (ROOT / source).exists():
+            continue
         (PAGES / name).write_text((ROOT / source).read_text().replace("(docs/", "("))
     for page in PAGES.rglob("*.md"):
         page.write_text(_without_links_outside(page))
@@ -63,7 +65,8 @@ def _parts() -> list[dict[str, list[str]]]:
     lost = {page.name for page in DOCS.glob("*.md")} - placed - {"index.md"}
     if lost:
         sys.exit(f"No part of the site has docs/{', docs/'.join(sorted(lost))}: name it in PARTS of local/site.py.")
-    return [{part: [f"{name}.md" for name in names]} for part, names in PARTS.items()]
+    kept = {page.name for page in PAGES.glob("*.md")}  # a project made by make new has fewer
+    return [{part: [f"{name}.md" for name in names if f"{name}.md" in kept]} for part, names in PARTS.items()]
 
 
 def _decisions() -> list[str]:

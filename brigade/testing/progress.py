@@ -1,4 +1,4 @@
-"""Says, every twentieth of the way, how far a run of the tests has come, and how much is left."""
+"""Reports every 5 % of a test run how much is done and how much is left."""
 
 import time
 from typing import Any
@@ -45,5 +45,5 @@ class Progress:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # a process of xdist tells nobody
+    if not hasattr(config, "workerinput"):  # the workers of xdist report through this process
         config.pluginmanager.register(Progress(config), "progress")
