@@ -25,7 +25,7 @@ UNKNOWN_TTL_S = 10
 MAX_LAG_S = 30.0
 """A replica that is further behind is not asked: it may still have links whose tombstone has gone."""
 FILL_MARGIN_S = 30.0
-"""For the deadlines of a lookup, and for Gunicorn to notice a worker that is blocked."""
+"""Seconds for the deadlines of a lookup, and for Gunicorn to notice a worker that is blocked."""
 JOURNAL_TTL_S = 7 * 86_400
 LEASE_MS = 2000
 MOST_MOVED = 10_000

@@ -19,7 +19,7 @@ from service.features.links.schemas import CODE_PATTERN
 from service.features.links.store import Link, read_links, read_replica
 
 FILL_WITHIN_S = 20.0
-"""What was read longer ago, because the process was stopped meanwhile, is not put into the cache: a tombstone may have gone."""
+"""Seconds after which an answer of Postgres is not cached, because the process was stopped meanwhile and a tombstone may be gone."""
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
 
