@@ -10,7 +10,7 @@ from types import TracebackType
 
 import structlog
 
-from brigade.errors import Unavailable
+from brigade import Unavailable
 from brigade.resources import Resources
 from brigade.tasks import end, supervised
 from brigade.telemetry.log_throttle import LogThrottle

@@ -1,6 +1,6 @@
 """The errors of a link."""
 
-from brigade.errors import Problem
+from brigade import Problem
 
 
 class LinkNotFound(Problem):

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
-from brigade.deps import resources_of
+from brigade import resources_of
 from service.features.links import metrics, qr
 from service.features.links.clicks import Clicks
 from service.features.links.resolve import Resolver

@@ -6,12 +6,11 @@ import re
 import time
 from functools import partial
 
-from brigade.errors import CacheUnavailable, Unavailable
+from brigade import CacheUnavailable, Unavailable
+from brigade.hot import Attempt, Coalescer
 from brigade.stores.cache import Cache
-from brigade.stores.coalesce import Coalescer
 from brigade.stores.database import Pool, Replica, in_time
 from brigade.telemetry.tracing import note
-from brigade.web.hot import Attempt
 from service.features.links import metrics
 from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound

@@ -9,20 +9,28 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from brigade.deps import Cache, Lane, Pg, SettingsDep, limit_address, require_key, resources_of
-from brigade.errors import (
+from brigade import (
+    Cache,
     CacheUnavailable,
-    ContentTooLarge,
     DatabaseUnavailable,
+    Lane,
+    Pg,
+    SettingsDep,
+    documented,
+    limit_address,
+    require_key,
+    resources_of,
+)
+from brigade.errors import (
+    ContentTooLarge,
     InvalidRequest,
     LaneFull,
     MalformedBody,
     TooManyRequests,
     Unauthorized,
 )
+from brigade.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
 from brigade.web.etag import is_known
-from brigade.web.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
-from brigade.web.problems import documented
 from service.features.links import metrics, qr, store
 from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
