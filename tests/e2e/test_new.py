@@ -57,7 +57,13 @@ def test_nothing_of_the_sample_and_of_the_proof_is_left(project: Path) -> None:
 
 def _check(project: Path) -> None:
     """What `make lint`, `make test` and `make run` do, with the packages that are here already."""
-    for words in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest -q -n0"):
+    for words in (
+        "ruff check",
+        "ruff format --check",
+        "mypy",
+        "lint-imports",
+        f"pytest -q -n0 --basetemp={project.parent / 'tests'}",
+    ):
         program, *arguments = words.split()
         command = [str(BIN / program), *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(project.parent)}
