@@ -19,7 +19,7 @@ PARTS = {
     "Operate": ["deploy", "platforms", "settings", "sizing", "scaling", "reliability", "security", "runbook", "logs"],
     "Look up": ["glossary", "changelog", "contributing"],
 }
-"""What a person wants to do, and the pages for it in the order in which they help."""
+"""Parts of the site, and the pages of each in the order in which they help."""
 
 OF_THE_ROOT = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "reporting.md"}
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]*)(#[^)]*)?\)")

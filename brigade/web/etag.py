@@ -8,6 +8,6 @@ _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 def is_known(if_none_match: str, etag: str) -> bool:
     """Whether `If-None-Match` names `etag`, by weak comparison: a list of tags, each perhaps weak, or `*`.
 
-    https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
+    RFC 9110, section 13.1.2 (https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2), has the rules.
     """
     return if_none_match.strip() == "*" or etag.removeprefix("W/") in _TAG.findall(if_none_match)
