@@ -123,7 +123,7 @@ def new(name: str, directory: str) -> None:
     if not (name and directory):
         raise Refusal("Say which: make new NAME=orders DIR=../orders")
     check_name(name)
-    folder = Path(directory).expanduser().absolute()
+    folder = Path(directory).expanduser().resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Refusal(f"DIR {folder} exists and is not empty: name another.")
     if folder.is_relative_to(ROOT):
