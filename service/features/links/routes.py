@@ -18,6 +18,7 @@ from brigade import (
     SettingsDep,
     documented,
     limit_address,
+    location,
     require_key,
     resources_of,
 )
@@ -53,7 +54,7 @@ def base_of(request: Request) -> str:
     """Return the base of short links, with a slash at its end: `PUBLIC_URL`, or the address that the client used."""
     settings = resources_of(request.app).settings
     assert isinstance(settings, Settings)
-    return f"{str(settings.public_url or request.base_url).rstrip('/')}/"
+    return f"{str(settings.public_url).rstrip('/')}/" if settings.public_url else location(request, "")
 
 
 CodeInPath = Annotated[Code, Path(description="The code of a link.")]
@@ -85,7 +86,7 @@ def refuse_own(url: str, *, bases: set[str]) -> None:
 async def create_link(new: NewLink, request: Request, response: Response) -> ShortLink:
     """Make a short link. It leads to exactly the URL that was sent."""
     base = base_of(request)
-    refuse_own(new.url, bases={base, str(request.base_url)})
+    refuse_own(new.url, bases={base, location(request, "")})
     pg = resources_of(request.app).pg  # by the request, as its like: FastAPI takes 15 µs for a dependency
     link = await store.insert_link(pg, url=new.url, code=new.code, expires_at=new.expires_at)
     resolver: Resolver = request.state.resolver
