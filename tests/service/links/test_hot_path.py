@@ -149,6 +149,11 @@ async def burst(ask: Ask, paths: list[str]) -> Counter[int]:
     return Counter(await asyncio.gather(*map(ask, paths)))
 
 
+async def test_counts_are_of_the_loop_that_serves() -> None:
+    """Another loop makes calls of its own, and a plugin of pytest may bring one."""
+    assert type(asyncio.get_running_loop()).__module__ == "uvloop"
+
+
 async def test_a_redirect_costs_what_it_did(ask: Ask, resources: Resources, redis: Redis) -> None:
     paths = [f"/r/{(await insert_link(resources.pg, url='http://example.com/')).code}" for _ in range(BURST)]
     for _ in range(3):  # caches fill, connections open
