@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -11,9 +13,15 @@ from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.metrics import counter
 
 CANCEL_EVERY_S = 0.1
+FINISH_WITHIN_S = 1.0
+"""What a step that is under way has when its task is told to end. Cancelled while it connects, asyncpg and redis-py leave
+connections and futures behind that nobody closes.
+"""
 MAX_BACKOFF_S = 30.0
 
 log = structlog.get_logger("service.tasks")
+
+_told_to_end: "WeakKeyDictionary[asyncio.Task[Any], asyncio.Event]" = WeakKeyDictionary()
 
 FAILURES = counter("background_task_failures", "Errors that a background task survived.", ["task"])
 
@@ -26,12 +34,15 @@ def supervised(name: str, step: Callable[[], Awaitable[object]], *, every_s: flo
     `background_task_failures_total{task=name}`, and followed by a pause that doubles up to 30 s.
     """
     FAILURES.labels(name)  # exported as 0 from the start, so that an alert sees the first failure
-    return asyncio.create_task(_repeat(name, step, every_s), name=name)
+    told = asyncio.Event()
+    task = asyncio.create_task(_repeat(name, step, every_s, told), name=name)
+    _told_to_end[task] = told
+    return task
 
 
-async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: float) -> None:
+async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: float, told: asyncio.Event) -> None:
     throttle, failures_in_a_row = LogThrottle(), 0
-    while True:
+    while not told.is_set():
         try:
             await step()
         except Unavailable:
@@ -45,7 +56,8 @@ async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: flo
                 log.exception("background task failed and goes on", task=name, left_out=left_out)
         else:
             failures_in_a_row = 0
-        await asyncio.sleep(_pause_s(every_s, failures_in_a_row))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), _pause_s(every_s, failures_in_a_row))
 
 
 def _is_being_cancelled() -> bool:
@@ -59,12 +71,17 @@ def _pause_s(every_s: float, failures_in_a_row: int) -> float:
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and wait until each has ended.
+    """Let supervised tasks finish the step they are at, for a second; then cancel, and wait until each has ended.
 
     A cancellation can be lost: redis-py lost some that came while it opened a connection, and a worker that was told to
     stop right after its start then hung until it was killed. Tasks that have not ended are therefore cancelled again.
     """
-    pending = set(tasks)
+    steps = [task for task in tasks if task in _told_to_end]
+    for task in steps:
+        _told_to_end[task].set()
+    if steps:
+        await asyncio.wait(steps, timeout=FINISH_WITHIN_S)
+    pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()

@@ -21,7 +21,7 @@ from brigade.resources import Resources
 from brigade.stores import copies
 from brigade.stores.redis_client import open_redis
 from brigade.stores.redis_errors import REDIS_FAILURES
-from brigade.tasks import end, supervised
+from brigade.tasks import FINISH_WITHIN_S, end, supervised
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Registry:
     async def __aexit__(self, *_: object) -> None:
         if self._left is not None:
             self._left()
-        await asyncio.to_thread(self._thread.join, 2 * TIMEOUT_S)
+        await asyncio.to_thread(self._thread.join, FINISH_WITHIN_S + 2 * TIMEOUT_S)
 
     async def workers(self) -> tuple[list[WorkerState], bool]:
         """Return the live workers, and whether these are all of them: without Redis it is this one alone."""

@@ -55,7 +55,7 @@ async def test_supervised_task_survives_every_exception_and_counts_it() -> None:
             await asyncio.sleep(0.001)
     assert not task.done()
     await end(task)
-    assert task.cancelled()
+    assert task.done()
 
 
 async def test_supervised_task_goes_on_at_its_pace_while_a_store_is_away() -> None:
@@ -94,3 +94,19 @@ async def test_supervised_task_that_keeps_failing_waits_longer_each_time_and_log
 
 def failures_of(task: str) -> float:
     return registry.get_sample_value("background_task_failures_total", {"task": task}) or 0.0
+
+
+async def test_a_step_under_way_is_finished_before_its_task_ends() -> None:
+    begun, finished = asyncio.Event(), False
+
+    async def step() -> None:
+        nonlocal finished
+        begun.set()
+        await asyncio.sleep(0.05)
+        finished = True
+
+    task = supervised("test-finishes", step, every_s=60)
+    await begun.wait()
+    await end(task)
+    assert finished
+    assert not task.cancelled()
