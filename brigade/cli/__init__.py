@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brigade.cli.inherited import settle_process
+from brigade.cli.inherited import counting_for_itself, settle_process
 
 if TYPE_CHECKING:
     from brigade.settings import Settings
@@ -84,7 +84,9 @@ def _start(project: Project, command: str, options: dict[str, bool]) -> int:
     told = io.TextIOWrapper(pipe, sys.stdout.encoding, errors="backslashreplace", line_buffering=True)
     try:
         with redirect_stdout(told):
-            status: int = import_module(f"brigade.cli.{command}").main(project, **options)
+            with counting_for_itself():
+                module = import_module(f"brigade.cli.{command}")
+            status: int = module.main(project, **options)
     except (ConfigurationError, CommandError) as reason:
         print(f"service: {reason}", file=sys.stderr)
         return 2 if isinstance(reason, ConfigurationError) else 1

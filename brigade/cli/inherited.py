@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from signal import SIG_SETMASK, pthread_sigmask
 
 STANDARD = ("stdin", "stdout", "stderr")
@@ -22,6 +24,19 @@ def settle_process() -> None:
     os.close(descriptor)
     pthread_sigmask(SIG_SETMASK, ())
     os.umask(UMASK)
+
+
+@contextmanager
+def counting_for_itself() -> Iterator[None]:
+    """Import here what counts. A command is no worker: it must not write into the folder of metrics, which the master
+    makes, and prometheus_client decides by the variable when it is imported.
+    """
+    folder = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
 def settle_environment(*, workers: int | None, activated: bool) -> None:

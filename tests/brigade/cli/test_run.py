@@ -39,13 +39,16 @@ def test_port_in_use_is_refused_with_its_number(run: Run, taken_port: int) -> No
     refused(run("run", PORT=taken_port), f"Port {taken_port}", "set PORT")
 
 
+@pytest.mark.parametrize("asked", ["doctor", "rehearse"])
+def test_a_command_needs_and_makes_no_folder_of_metrics(run: Run, free_port: int, tmp_path: Path, asked: str) -> None:
+    """The image names one that only the master makes."""
+    done = run(asked, PORT=free_port, PROMETHEUS_MULTIPROC_DIR=tmp_path / "metrics")
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "metrics").exists()
+
+
 def test_host_of_another_machine_is_refused(run: Run) -> None:
     refused(run("run", HOST="192.0.2.1"), "HOST", "192.0.2.1")
-
-
-def test_state_folder_that_cannot_be_written_is_refused(run: Run, tmp_path: Path, free_port: int) -> None:
-    (tmp_path / "file").touch()
-    refused(run("run", PORT=free_port, STATE_DIR=tmp_path / "file" / "state"), "STATE_DIR")
 
 
 @pytest.mark.parametrize("password", ["s3/cret", "s3#s3cret"])
