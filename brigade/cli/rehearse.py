@@ -7,7 +7,7 @@ from importlib import import_module
 import uvloop
 
 from brigade.cli import Project
-from brigade.cli.run import check_schema, check_state_dir
+from brigade.cli.run import check_schema
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import ServerAway, session
 from brigade.server.rehearsal import start_and_end
@@ -17,7 +17,6 @@ from brigade.sizing import make_plan, read_limits
 
 def main(project: Project) -> int:
     settings = load_settings(project.settings)
-    check_state_dir(settings)
     make_plan(settings, read_limits())
     asyncio.run(_check_schema(project, settings))
     module, _, factory = project.app.partition(":")

@@ -34,7 +34,10 @@ def main(project: Project) -> int:
     settings = load_settings(project.settings)
     logs.configure(settings)
     listening.check(settings)
-    check_state_dir(settings)
+    try:
+        check_state_dir(settings)
+    except CommandError as reason:  # a service whose folder cannot be used serves, and tries again while it does
+        structlog.get_logger("brigade.cli").error("STATE_DIR cannot be used", reason=str(reason))
     plan = make_plan(settings, asyncio.run(_check_servers(project, settings)))
     if settings.log_format == "json":
         structlog.get_logger("brigade.cli").info("plan", plan=plan.as_json())

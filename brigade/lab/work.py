@@ -18,15 +18,27 @@ def spin(iterations: int) -> int:
 
 
 def calibrate(path: Path) -> int:
-    """Return this machine's iterations in a millisecond. The first caller measures them, and all use the same number."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        measured = path.with_suffix(f".{os.getpid()}")
-        measured.write_text(str(_measure()))
+    """Return this machine's iterations in a millisecond. The first caller measures them, and all use the same number.
+
+    Where the number cannot be kept, each worker measures for itself.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _keep(_measure(), path)
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return _measure()
+
+
+def _keep(iterations: int, path: Path) -> None:
+    measured = path.with_suffix(f".{os.getpid()}")
+    try:
+        measured.write_text(str(iterations))
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(measured)
-        measured.unlink()
-    return int(path.read_text())
+    finally:
+        measured.unlink(missing_ok=True)
 
 
 def _measure() -> int:

@@ -5,6 +5,7 @@ import math
 import os
 import socket
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,13 @@ except ConfigurationError as error:
     sys.exit(str(error))
 
 # Replicas may share STATE_DIR; each empties this folder at its start. prometheus_client, which Master imports, decides by it.
-metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics_dir))
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
+    try:
+        metrics_dir.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a service whose STATE_DIR cannot be used still serves
+        metrics_dir = Path(tempfile.mkdtemp(prefix="metrics-"))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
 
 from brigade.server import listening, preload  # noqa: E402
 from brigade.server.master import Master  # noqa: E402
