@@ -90,7 +90,7 @@ FROM run AS service
 COPY --from=code --chown=10001:0 /volumes/ /
 COPY --from=service-packages /venv /venv
 COPY --from=code /app /app
-# Replicas may share /state; the metrics of a container are its own.
+# Replicas on one host may share /state, if it is on a disk of that host; the metrics of a container are its own.
 # `::` answers IPv4 too; where the machine has no IPv6 the service listens on every IPv4 address.
 ENV HOST=:: PORT=8000 STATE_DIR=/state PROMETHEUS_MULTIPROC_DIR=/tmp/metrics
 EXPOSE 8000

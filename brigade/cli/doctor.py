@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
 from json import dumps
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from alembic.script import Script
 from asyncpg.connect_utils import SessionAttribute
 
 from brigade.cli import CommandError, Project
+from brigade.cli.file_systems import network_type
 from brigade.cli.run import check_pooler, check_state_dir
 from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
@@ -96,7 +98,7 @@ async def _examine(project: Project, settings: Settings, findings: list[Finding]
     findings.append(_files())
     with _noted(findings, "state folder", mend="set STATE_DIR, or give this user the folder"):
         check_state_dir(settings)
-        findings.append(Finding("state folder", f"{settings.state_dir} can be written"))
+        findings.append(_state_folder(settings.state_dir))
     with _noted(findings, "port", mend="see what holds it: ss -ltnp"):
         findings.append(await asyncio.to_thread(_port, settings))
 
@@ -201,6 +203,14 @@ def _files() -> Finding:
     few = files != resource.RLIM_INFINITY and files < FILES
     advice = f"allow {FILES}: ulimit -n, LimitNOFILE in systemd, ulimits in Compose" if few else ""
     return Finding("open files", f"{files} a process, one for each connection", advice=advice)
+
+
+def _state_folder(folder: Path) -> Finding:
+    found, remote = f"{folder} can be written", network_type(folder)
+    if not remote:
+        return Finding("state folder", found)
+    mend = "keep STATE_DIR on a disk of this host: two hosts may both get a lock there, and lose clicks"
+    return Finding("state folder", f"{found}, and is on {remote}", wrong=mend)
 
 
 def _port(settings: Settings) -> Finding:
