@@ -14,7 +14,7 @@ from brigade.telemetry.metrics import counter
 
 CANCEL_EVERY_S = 0.1
 FINISH_WITHIN_S = 1.0
-"""What a step that is under way has when its task is told to end. Cancelled while it connects, asyncpg and redis-py leave
+"""A step that is under way has so long when its task is told to end. Cancelled while it connects, asyncpg and redis-py leave
 connections and futures behind that nobody closes.
 """
 MAX_BACKOFF_S = 30.0

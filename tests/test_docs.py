@@ -29,9 +29,9 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 ELSEWHERE = re.compile(
-    r"export |docker |python3 deploy/swarm\.py|REPLICAS=|make prove|python -m loadtests\.capacity --check"
+    r"export |docker |python3 deploy/swarm\.py|REPLICAS=|make prove|python -m proof\.capacity --check"
 )
-"""Run by tests/e2e/compose, and by tests/loadtests."""
+"""Run by tests/e2e/compose, and by tests/proof."""
 OF_SCALING = [command for command in _commands("scaling.md") if not ELSEWHERE.match(command)]
 
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,13 @@ def test_help_does_not_wait_for_libraries() -> None:
     ).stderr
     assert "argparse" in imported
     assert not [name for name in ("asyncpg", "sqlalchemy", "fastapi") if name in imported]
+
+
+def test_a_command_opens_no_file_of_the_metrics(run: Run, tmp_path: Path, free_port: int) -> None:
+    """A container has the folder in its environment before any worker has made it."""
+    done = run("run", PROMETHEUS_MULTIPROC_DIR=tmp_path / "none", PORT=free_port)
+    assert done.stderr.startswith("service: DATABASE_URL is not set")
+    assert not (tmp_path / "none").exists()
 
 
 def test_unknown_command_is_a_usage_error(run: Run) -> None:
