@@ -11,13 +11,13 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from brigade.telemetry import metrics
-from brigade.testing import CreateApp, Servers, StartService, anyio_backend
+from brigade.testing import CreateApp, Servers, StartService
 from local.servers import Postgres, Valkey
 from local.variables import without_libpq
 from service import main
 from service.settings import Settings
 
-__all__ = ["ROOT", "StartService", "anyio_backend"]  # the last: anyio's own would win over a plugin's
+__all__ = ["ROOT", "StartService"]
 
 ROOT = Path(__file__).parent.parent
 # The machine's disk is not under test. Commits stay synchronous: a killed Postgres must lose none.

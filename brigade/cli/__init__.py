@@ -42,8 +42,6 @@ class Project:
     settings: "type[Settings]"
     features: Path
     """The folder that has a folder for each feature, with its migrations."""
-    metrics_dir: str | None = None
-    """The folder in which workers count. A command counts nothing, and must not open files there."""
 
     @property
     def command(self) -> str:
@@ -67,7 +65,6 @@ class _UnreadPipe(io.FileIO):
 def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status. `app`, `settings` and `features` are those of `Project`."""
     settle_process()
-    metrics_dir = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # prometheus-client decides by it at its import
     parser = argparse.ArgumentParser(
         prog=f"python -m {app.partition('.')[0]}", description="Run and look after the service."
     )
@@ -78,7 +75,7 @@ def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Seq
             flag, meaning = OPTIONS[name]
             command.add_argument(flag, action="store_true", help=meaning)
     chosen = vars(parser.parse_args(arguments))
-    return _start(Project(app, settings, features, metrics_dir), chosen.pop("command"), chosen)
+    return _start(Project(app, settings, features), chosen.pop("command"), chosen)
 
 
 def _start(project: Project, command: str, options: dict[str, bool]) -> int:

@@ -46,8 +46,6 @@ def main(project: Project) -> int:
     settle_environment(workers=settings.web_concurrency, activated=bool(listening.handed_over()))
     # Workers size themselves again; this is what they cannot know without asking the server.
     os.environ["BRIGADE_APP"] = project.app
-    if project.metrics_dir:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = project.metrics_dir
     os.environ["BRIGADE_FEATURES"] = str(project.features.absolute())
     os.environ["DB_CONNECTION_BUDGET"] = str(plan.connection_budget)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONF)]
