@@ -5,7 +5,6 @@ A command's module is imported when it is asked for, so that `--help` does not w
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
