@@ -1,21 +1,22 @@
-"""`python -m loadtests`: the service, if it does not run yet, and Locust's web UI with every scenario to choose from."""
+"""`python -m loadtests`: the service, if it does not run yet, and Locust's web UI with a lesson to start."""
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import ExitStack
-from pathlib import Path
 
+from loadtests.address import is_ready, service_url
 from local.places import ROOT
 from local.process import LocalError, check_port, spawn, terminate
-from local.variables import address
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 300.0
 """Seconds for requests in progress. The service itself keeps to GRACEFUL_TIMEOUT_S."""
+CORES_A_PROCESS = 4
+"""One process of Locust is one core, and most cores are the service's."""
 
 
 def main() -> int:
@@ -34,24 +35,40 @@ def main() -> int:
 
 def _serve(host: str | None, web_port: int, more: list[str]) -> int:
     check_port("127.0.0.1", web_port)
+    ui = f"http://127.0.0.1:{web_port}"
     with ExitStack() as stack:
         url = host or _service(stack)
-        web = ["--web-host", "127.0.0.1", "--web-port", str(web_port)]
-        scenarios = ["-f", str(Path("loadtests") / "scenarios"), "--class-picker"]
-        users = ["--users", "50", "--spawn-rate", "10", "--loglevel", "WARNING"]
-        locust = spawn([sys.executable, "-m", "locust", *scenarios, "--host", url, *web, *users, *more], cwd=ROOT)
+        web = [
+            "--web-host",
+            "127.0.0.1",
+            "--web-port",
+            str(web_port),
+            "--loglevel",
+            "WARNING",
+            "--users",
+            "50",
+            "--spawn-rate",
+            "50",
+        ]
+        command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", url]
+        variables = os.environ | {"LOCUST_ADDRESSES": f"{ui} {url}"}
+        locust = spawn([*command, *web, *_processes(more), *more], cwd=ROOT, env=variables)
         stack.callback(terminate, locust, within_s=10)
-        ui = f"http://127.0.0.1:{web_port}"
         _wait_until_ready(locust, ui, "/")
-        _say(f'\nLocust   {ui}   choose one scenario, start it, and open the tab "Workers"')
-        _say(f"Service  {url}   its live page is {url}/lab\nCtrl-C ends what was started here.\n")
+        print("Ctrl-C ends what was started here.\n", flush=True)
         return locust.wait()
 
 
+def _processes(more: list[str]) -> list[str]:
+    """Return the option for as many processes as the machine can spare, unless the caller says how many."""
+    count = len(os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)) // CORES_A_PROCESS
+    said = any(each.startswith(("--processes", "--master", "--worker")) for each in more)
+    return ["--processes", str(count)] if count > 1 and not said else []
+
+
 def _service(stack: ExitStack) -> str:
-    host, port = address()
-    url = f"http://{host}:{port}"
-    if is_ready(url):
+    url = service_url()
+    if is_ready(url, "/readyz"):
         return url
     service = spawn([sys.executable, "-m", "local", "run"], cwd=ROOT)
     stack.callback(terminate, service, within_s=STOP_TIMEOUT_S)
@@ -67,18 +84,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, path: str) -> 
         if time.monotonic() > deadline:
             raise LocalError(f"{url}{path} did not answer within {READY_TIMEOUT_S:g} s.")
         time.sleep(0.1)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def is_ready(url: str, path: str = "/readyz") -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}{path}", timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The scenarios' own arguments: on Locust's command line, and as fields in its web UI. Registered once for all of them."""
+"""Arguments of the scenarios: on Locust's command line, and as fields in its web UI. Registered once for all of them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,27 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-PLACES = ["in-lane", "on-loop", "in-threadpool", "in-process"]
+from loadtests.shape import LOADS
+
+LESSON = "lesson"
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     # Straight on the parser: what is added to a group of it does not show in the web UI.
     add = parser.add_argument
+    # The page has its own way to choose, above the form's fields.
+    add("--scenario", default=LESSON, include_in_web_ui=False, help="One scenario by its class; without it, the lesson")
+    add("--stage-s", type=float, default=20.0, help="Seconds of each stage of the lesson")
+    add("--load", choices=list(LOADS), default="steady", help="How the users of a single scenario come and go")
     add("--ops-url", default="", help="Where to ask for /workers, if not at the host: its OPS_PORT")
-    add("--ms", type=int, default=100, help="How long a sleep or a CPU job of the lab takes, in milliseconds")
-    add("--place", choices=PLACES, default=PLACES[0], help="Where a CPU job of the lab runs")
+    add(
+        "--ms",
+        type=int,
+        default=0,
+        help="Milliseconds of a sleep or a CPU job of the lab; 0 for what the scenario says",
+    )
+    add("--arrivals", type=float, default=200.0, help="Arrivals a second of the scenario Arriving")
     add("--urls", default="", help="File with a URL a line, to make links of; without it they are made up")
     add("--links-each", type=int, default=5, help="Links that each user makes at its start")
     add(

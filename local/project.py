@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = re.compile(
     r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(github|ci|devcontainer)/|"
-    r"service/features/links/|loadtests/scenarios/(links|cpu|shapes)|"
+    r"service/features/links/|loadtests/scenarios/(links|drawing)\.py|"
     r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
 )
 ENGINE = ("brigade", "local")

@@ -1,11 +1,9 @@
 """What do many clients cost that are connected and say little?
 
-    ulimit -n 20000
-    locust -f loadtests/scenarios/connections.py --host http://127.0.0.1:8000 --users 5000 --spawn-rate 500
+ulimit -n 20000
+locust -f loadtests/scenarios/connections.py --host http://127.0.0.1:8000 --users 5000 --spawn-rate 100
 
-Each user keeps its connection and asks once in ten seconds. In the graphs: a tenth of the users in requests per second,
-and a response time that does not care how many there are. In the tab "Workers": the memory of a worker grows by some
-15 kB a connection; and the connections are shared out once, when they are made, so the fairness stays what it is.
+The class says what to look for.
 """
 
 from locust import constant_pacing, task
@@ -14,6 +12,14 @@ from loadtests.visitor import Visitor
 
 
 class Regular(Visitor):
+    """What do many clients cost that are connected and say little?
+
+    Each of 1,000 users keeps its connection and asks once in ten seconds. Look for a tenth of the users in answers a
+    second, and for a memory that grows by some 15 kB a connection.
+    """
+
+    does = "many connections that say little"
+    crowd = 1000
     wait_time = constant_pacing(10)
 
     @task

@@ -1,42 +1,75 @@
-"""Where should CPU work run, and what does another worker add to it?
+"""Where should CPU work run, and what does another worker add to it? Name one class, and Ping beside it:
 
-    locust -f loadtests/scenarios/cpu.py --host http://127.0.0.1:8000 --users 8 --place in-lane --ms 50
+    locust -f loadtests/scenarios/cpu.py InLane Ping --host http://127.0.0.1:8000 --users 8 --ms 50
 
-First change the place, with one worker: the requests per second stay the same, for one core is one core. The ping is
-slow beside `on-loop`, uneven beside `in-threadpool`, quick beside `in-lane` and `in-process`. Then change the workers
-(WEB_CONCURRENCY): the requests per second grow with them, up to the cores. In the tab "Workers": CPU near 100 % for each,
-and a fairness near 1. DrawingQr is the same in real work. A full lane answers 503 and means it: that is no failure here.
+A full lane answers 503 and means it: that is no failure here.
 """
 
-from locust import constant, task
-from locust.exception import StopUser
+from typing import ClassVar
 
-from loadtests.options import option
+from locust import constant, task
+
 from loadtests.visitor import Ping, Visitor
 
-__all__ = ["Computing", "DrawingQr", "Ping"]
+__all__ = ["InLane", "InProcess", "InThreadpool", "OnLoop", "Ping"]
 
 OK_OR_FULL = (200, 503)
 
 
 class Computing(Visitor):
+    abstract = True
+    place: ClassVar[str]
+    crowd = 8
+    ms = 20
     wait_time = constant(0)
 
     @task
     def spin(self) -> None:
-        path = f"/lab/cpu/{option(self.environment, 'place')}"
-        self.ask(f"{path}?ms={option(self.environment, 'ms')}", name=path, expect=OK_OR_FULL)
+        path = f"/lab/cpu/{self.place}"
+        self.ask(f"{path}?ms={self.milliseconds()}", name=path, expect=OK_OR_FULL)
 
 
-class DrawingQr(Visitor):
-    wait_time = constant(0)
+class OnLoop(Computing):
+    """What does computing on the event loop do to the others?
 
-    def on_start(self) -> None:
-        made = self.ask("/links", method="POST", json={"url": "https://www.python.org/about/"}, expect=(201,))
-        if made.status_code != 201:
-            raise StopUser
-        self.path = f"/links/{made.json()['code']}/qr"
+    Each of 8 users asks for 20 ms of computing, done in an `async def` route. Look for a CPU near 100 % of one core for
+    each worker, and for a ping that waits behind the computing of all the others. Another worker on another core doubles
+    the answers a second: that is parallelism.
+    """
 
-    @task
-    def draw(self) -> None:
-        self.ask(f"{self.path}?format=png&scale=10&error=h", name="/links/{code}/qr", expect=OK_OR_FULL)
+    does = "computing on the event loop"
+    place = "on-loop"
+
+
+class InThreadpool(Computing):
+    """Is plain `def`, which runs in a pool of threads, the answer for computing?
+
+    The same 20 ms of computing, in a `def` route. Look for as many answers a second as on the loop, because one process
+    computes on one core at a time, and for a ping that is better and still slow: the threads take the interpreter away
+    from the event loop again and again.
+    """
+
+    does = "computing in the thread pool"
+    place = "in-threadpool"
+
+
+class InLane(Computing):
+    """Where should a second of computing run?
+
+    The same 20 ms of computing, in the CPU lane: one thread, a bounded queue, and a short turn. Look for as many answers a
+    second as before, and for a ping of a few milliseconds beside them. A full lane answers 503 at once, which is no failure
+    here. More answers a second need more workers, on more cores.
+    """
+
+    does = "computing in the CPU lane"
+    place = "in-lane"
+
+
+class InProcess(Computing):
+    """What does a process of its own for computing change?
+
+    The same 20 ms of computing, in another process than the worker's. Look for a ping that does not notice it at all.
+    """
+
+    does = "computing in another process"
+    place = "in-process"

@@ -2,25 +2,38 @@
 
     locust -f loadtests/scenarios/links.py --host http://127.0.0.1:8000 --users 200 --spawn-rate 20 --urls my-urls.txt
 
-Links are followed by Zipf's law: the second most popular half as often as the first, the third a third as often. In the
-graphs: redirects (`/r/{code}`) stay quick while QR codes are drawn beside them. In the tab "Workers": a fairness near 1,
-and a CPU lane that is never full. Without `--urls` the links lead to made-up addresses.
+Links are followed by Zipf's law: the second most popular half as often as the first, the third a third as often. Without
+`--urls` the links lead to made-up addresses.
 """
 
 import random
 
-from locust import between, task
+from locust import between, events, task
 from locust.exception import StopUser
 
 from loadtests.options import option, read_urls
-from loadtests.visitor import Visitor
+from loadtests.visitor import Ping, Visitor
+
+__all__ = ["Everyday", "Ping"]
 
 WORDS = ["about", "archive", "blog", "docs", "download", "en", "help", "install", "news", "project", "search", "wiki"]
 KEPT: list[tuple[str, str]] = []
 """Code and URL of the links that stay, the most popular first: shared by all users of this process."""
 
 
+@events.test_start.add_listener
+def forget(**_: object) -> None:
+    KEPT.clear()  # the service may have another database since
+
+
 class Everyday(Visitor):
+    """How does the service do in its everyday work: mostly redirects, and a little of everything else?
+
+    50 users follow links, and now and then make, list, delete or draw one. Look for redirects (`/r/{code}`) that stay quick
+    while QR codes are drawn beside them, for workers that have about the same to do, and for a CPU that is far from full.
+    """
+
+    does = "everyday work"
     wait_time = between(0.1, 0.5)
 
     def on_start(self) -> None:

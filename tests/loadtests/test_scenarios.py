@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartService
-from tests.proof.conftest import ROOT, SCENARIOS
+from tests.loadtests.conftest import LESSON, ROOT, SCENARIOS
 
 QUICKLY = ["--headless", "--users", "8", "--spawn-rate", "50", "--run-time", "3", "--stop-timeout", "5"]
 
@@ -24,7 +24,10 @@ def run_locust(host: str, *arguments: str | Path, files: str = "links.py") -> su
     [
         ("awaiting.py", {"/lab/sleep/awaited"}),
         ("blocking.py", {"/lab/sleep/blocking", "ping"}),
-        ("cpu.py", {"/lab/cpu/in-lane", "/links/{code}/qr", "/links", "ping"}),
+        ("cpu.py", {"/lab/cpu/in-lane", "/lab/cpu/on-loop", "ping"}),
+        ("drawing.py", {"/links/{code}/qr", "/links", "ping"}),
+        ("notes.py", {"/notes", "/notes/{id}", "ping"}),
+        ("arriving.py", {"/lab/sleep/awaited", "ping"}),
         ("connections.py", {"/livez"}),
         ("links.py", {"/r/{code}", "/links"}),
         ("connections.py,shapes/steps.py", {"/livez"}),
@@ -41,6 +44,19 @@ def test_scenario_succeeds_against_a_real_service(
     entries = json.loads((tmp_path / "run.json").read_text())
     assert asked <= {entry["name"] for entry in entries}
     assert sum(entry["num_failures"] for entry in entries) == 0
+
+
+def test_lesson_runs_each_scenario_alone_with_a_ping(start_service: StartService, tmp_path: Path) -> None:
+    service = start_service(1)
+    command = [sys.executable, "-m", "locust", "-f", str(LESSON), "--host", service.url, "--headless", "--stage-s", "4"]
+    report = ["--json-file", str(tmp_path / "run"), "--stop-timeout", "5"]
+    done = subprocess.run([*command, *report], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    entries = {entry["name"]: entry["num_requests"] for entry in json.loads((tmp_path / "run.json").read_text())}
+    cpu = [f"/lab/cpu/{place}" for place in ("on-loop", "in-threadpool", "in-lane")]
+    assert {"/lab/sleep/awaited", "/lab/sleep/blocking", *cpu, "/r/{code}", "ping"} <= entries.keys()
+    assert entries["/lab/sleep/awaited"] > 2 * entries["/lab/sleep/blocking"]
+    assert not entries.keys() & {"/lab/cpu/in-process", "/livez"}
 
 
 def test_links_are_made_of_the_urls_of_a_file(start_service: StartService, tmp_path: Path) -> None:

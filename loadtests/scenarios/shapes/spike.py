@@ -10,8 +10,4 @@ from loadtests.shape import Shape
 
 
 class Spike(Shape):
-    lasts_s = 90
-
-    def share(self, now_s: float, lasts_s: float | None) -> float:
-        assert lasts_s
-        return 1 if lasts_s / 3 <= now_s < 2 * lasts_s / 3 else 0.1
+    load = "spike"

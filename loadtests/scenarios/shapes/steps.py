@@ -8,12 +8,6 @@ instead, the service is full, and the step before that is what it can do.
 
 from loadtests.shape import Shape
 
-STEPS = 10
-
 
 class Steps(Shape):
-    lasts_s = 200
-
-    def share(self, now_s: float, lasts_s: float | None) -> float:
-        assert lasts_s
-        return (int(STEPS * now_s / lasts_s) + 1) / STEPS
+    load = "steps"

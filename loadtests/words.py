@@ -1,0 +1,108 @@
+"""The line on top: a sentence or two about this second."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtests.workers import Worker
+
+
+@dataclass(frozen=True)
+class Second:
+    """One second of a run, as measured."""
+
+    stage: str
+    workers: Sequence[Worker]
+    rate: float
+    failed: float
+    """The share of the last answers, 0 to 1."""
+    arrivals: float
+    """A second, of a scenario whose users do not wait for their answers; else 0."""
+    ping_ms: float | None
+    waits_ms: float
+    """Milliseconds for which `/workers` has not been answered."""
+
+
+def line(second: Second) -> str:
+    parts = [f"{second.stage}.", f"{_service(second)}; {_ping(second)}."]
+    if second.arrivals:
+        parts.append(f"{second.arrivals:.0f} requests a second arrive, whatever becomes of the earlier ones.")
+    if second.failed > 0.05:
+        parts.append(
+            f"{second.failed:.0%} of the answers are failures: see the tab Failures, and whether LAB_ENABLED is on."
+        )
+    return " ".join(parts)
+
+
+def duration(ms: float) -> str:
+    if ms < 10:
+        return f"{ms:.1f} ms"
+    return f"{ms:,.0f} ms" if ms < 10_000 else f"{ms / 1000:.0f} s"
+
+
+def seconds(ms: float) -> str:
+    return f"{ms / 1000:.1f} s"
+
+
+def state_words(worker: Worker) -> str:
+    """Return the words of the table: the state, and for how long."""
+    if worker.state == "held":
+        return f"was frozen for {seconds(worker.for_ms)}"
+    if worker.state in {"frozen", "silent"}:
+        return f"{worker.state} for {seconds(worker.for_ms)}"
+    return worker.state if worker.lives else f"{worker.state}, {seconds(worker.for_ms)} ago"
+
+
+def _service(second: Second) -> str:
+    living = [worker for worker in second.workers if worker.lives]
+    noted = [_noted(worker) for worker in second.workers]
+    if told := [words for words in noted if words]:
+        return ". ".join(told)
+    if not living:
+        return "No worker of the service has answered yet"
+    if second.waits_ms > 1500:
+        return f"No worker has answered for {seconds(second.waits_ms)}"
+    return _serving(living, second)
+
+
+def _noted(worker: Worker) -> str:
+    """Return the words for a worker that does anything else than serve."""
+    waiting = worker.in_flight
+    name = f"Worker {worker.number}"
+    words = {
+        "frozen": f"{name} has {_requests(waiting)} waiting and has been frozen for {seconds(worker.for_ms)}",
+        "held": f"{name} has {_requests(waiting)} waiting and was frozen for {seconds(worker.for_ms)}",
+        "silent": f"{name} has been silent for {seconds(worker.for_ms)}: its process is stopped",
+        "draining": f"{name} is draining: it finishes {_requests(waiting)} and leaves",
+        "starting": f"{name} is starting",
+        "dead": f"{name} died {seconds(worker.for_ms)} ago",
+    }
+    return words.get(worker.state, "")
+
+
+def _serving(living: Sequence[Worker], second: Second) -> str:
+    in_flight = [worker.in_flight for worker in living]
+    cpu = [worker.told["cpu_percent"] for worker in living]
+    lag = max(worker.told["loop_lag_ms"]["p50"] for worker in living)
+    if len(living) == 1:
+        has = f"Worker {living[0].number} has {_requests(in_flight[0])} in flight at once and uses {cpu[0]:.0f} % of a core"
+    else:
+        has = (
+            f"{len(living)} workers have {_and(in_flight)} requests in flight at once and use "
+            f"{_and([round(each) for each in cpu])} % of a core"
+        )
+    return f"{has}; {second.rate:,.0f} answers a second; the event loop is {duration(lag)} late"
+
+
+def _ping(second: Second) -> str:
+    return "no ping has been answered yet" if second.ping_ms is None else f"a ping takes {duration(second.ping_ms)}"
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'' if count == 1 else 's'}"
+
+
+def _and(numbers: Sequence[int]) -> str:
+    if len(numbers) > 4:
+        return f"{min(numbers)} to {max(numbers)}"
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
