@@ -1,4 +1,4 @@
-"""Which file system a folder is on, as far as the kernel tells."""
+"""Tells which file system a folder is on, as far as the kernel says."""
 
 import re
 from pathlib import Path
@@ -31,5 +31,5 @@ def network_type(folder: Path, mounts: Path = MOUNTS) -> str:
 
 
 def _unescape(path: str) -> str:
-    r"""The kernel writes a space as `\040`, and a tab, a line end and a backslash likewise."""
+    r"""Undo the kernel's escapes: it writes a space as `\040`, and has others for a tab, a line end and a backslash."""
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
