@@ -209,7 +209,7 @@ def _state_folder(folder: Path) -> Finding:
     found, remote = f"{folder} can be written", network_type(folder)
     if not remote:
         return Finding("state folder", found)
-    mend = "keep STATE_DIR on a disk of this host: two hosts may both get a lock there, and lose clicks"
+    mend = "keep STATE_DIR on a disk of this host: two hosts may both get a lock there, and lose what was counted"
     return Finding("state folder", f"{found}, and is on {remote}", wrong=mend)
 
 

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     loop_blocked_ms: Annotated[int, Field(ge=10)] = 100
     """Milliseconds for which one thing may hold the event loop before that counts as blocked."""
     state_dir: Path = Path(".local/state")
-    """Folder for data that outlives a worker, such as clicks that it has counted and not yet sent on."""
+    """Folder for data that outlives a worker, such as what it has counted and not yet sent on."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
