@@ -100,17 +100,17 @@ def test_it_passes_its_own_checks_and_serves_and_again_after_an_upgrade(project:
     newer = tmp_path / "newer"
     shutil.copytree(ROOT, newer, ignore=shutil.ignore_patterns(".venv", ".local", "__pycache__", ".*_cache"))
     engine = newer / "brigade" / "__init__.py"
-    engine.write_text(engine.read_text() + "# Newer.\n")
+    engine.write_text("# Newer.\n" + engine.read_text())
     (newer / "deploy" / "redis.conf").write_text("# Newer.\n")
     own = project / "apples" / "settings.py"
-    own.write_text(own.read_text() + "# Mine.\n")
+    own.write_text("# Mine.\n" + own.read_text())
     assert "not committed" in _make("upgrade", f"FROM={newer}", cwd=project).stderr
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
     subprocess.run(["git", *identity, "commit", "-qam", "Mine"], cwd=project, check=True)
     done = _make("upgrade", f"FROM={newer}", cwd=project)
     assert done.returncode == 0, done.stderr
-    assert (project / "brigade" / "__init__.py").read_text().endswith("# Newer.\n")
+    assert (project / "brigade" / "__init__.py").read_text().startswith("# Newer.\n")
     assert "deploy/redis.conf" in done.stdout
     assert "# Newer." not in (project / "deploy" / "redis.conf").read_text()
-    assert own.read_text().endswith("# Mine.\n")
+    assert own.read_text().startswith("# Mine.\n")
     _check(project)
