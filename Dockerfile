@@ -49,7 +49,10 @@ RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash . \
 FROM build AS load-code
 WORKDIR /app
 COPY loadtests/ loadtests/
-RUN chmod -R a+rX .
+# /runs is writable by group 0, as /state is.
+RUN chmod -R a+rX . \
+ && mkdir /volumes \
+ && mkdir --mode=775 /volumes/runs
 
 
 FROM caddy:2 AS proxy
@@ -79,10 +82,11 @@ USER 10001:0
 
 FROM run AS locust
 COPY --from=locust-packages /venv /venv
+COPY --from=load-code --chown=10001:0 /volumes/ /
 COPY --from=load-code /app /app
+ENV LOCUST_RUNS=/runs/runs.jsonl
 EXPOSE 8089
-ENTRYPOINT ["locust", "--locustfile", "loadtests/scenarios/"]
-CMD ["--class-picker"]
+ENTRYPOINT ["locust", "--locustfile", "loadtests/locustfile.py"]
 
 
 FROM run AS service

@@ -18,7 +18,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     add = parser.add_argument
     # The page has its own way to choose, above the form's fields.
     add("--scenario", default=LESSON, include_in_web_ui=False, help="One scenario by its class; without it, the lesson")
-    add("--stage-s", type=float, default=20.0, help="Seconds of each stage of the lesson")
+    add("--stage-s", type=float, default=20.0, env_var="LOCUST_STAGE_S", help="Seconds of each stage of the lesson")
     add("--load", choices=list(LOADS), default="steady", help="How the users of a single scenario come and go")
     add("--ops-url", default="", help="Where to ask for /workers, if not at the host: its OPS_PORT")
     add(

@@ -44,12 +44,20 @@ class Runs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.failure = ""
         self.rows: list[Run] = []
         if path.exists():
             self.rows = [run for text in path.read_text().splitlines() if (run := _read(text)) is not None][-KEPT:]
 
     def add(self, run: Run) -> None:
         self.rows = [*self.rows, run][-KEPT:]
+        try:
+            self._write()
+            self.failure = ""
+        except OSError as error:
+            self.failure = f"The rows of the runs cannot be kept: {error}"
+
+    def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}")
         temporary.write_text("".join(json.dumps(asdict(each)) + "\n" for each in self.rows))

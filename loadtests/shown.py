@@ -17,8 +17,7 @@ def notes(watch: Watch) -> list[str]:
             f"Locust is the bottleneck ({watch.generator_percent:.0f} % of a core): these figures are its own. "
             "Use --processes, or LOCUST_WORKERS with Compose."
         )
-    if watch.workers.failure:
-        found.append(watch.workers.failure)
+    found += [failure for failure in (watch.workers.failure, watch.runs.failure) if failure]
     if watch.running and not watch.served and watch.environment.stats.total.num_requests > 50:
         found.append("The answers do not name their worker: set EXPOSE_WORKER on the service.")
     return found

@@ -16,10 +16,10 @@ from tests.e2e.compose.stack import ROOT, Stack, eventually
 @pytest.fixture(scope="module")
 def profiles(stack: Stack) -> Iterator[Stack]:
     stack.env["REPLICAS"] = "2"
-    stack.shell("docker compose --profile loadtest up --detach --wait", LOCUST_WORKERS="2")
+    stack.shell("docker compose up --detach --wait", LOCUST_WORKERS="2")
     stack.up("prometheus")
     yield stack
-    stack.compose("--profile", "*", "rm", "--force", "--stop", "locust", "locust-worker", "prometheus")
+    stack.compose("--profile", "*", "rm", "--force", "--stop", "prometheus")
     stack.back_to_one_replica()
 
 
@@ -34,12 +34,12 @@ def test_locust_runs_a_scenario_on_all_its_workers_at_once(profiles: Stack) -> N
         answer: dict[str, Any] = httpx.get(f"{url}/stats/requests", trust_env=False).json()
         return answer
 
-    def rows() -> list[dict[str, Any]]:
-        table: list[dict[str, Any]] = report()["extended_stats"][0]["data"]
-        return table
+    def state() -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.get(f"{url}/service/state", trust_env=False).json()
+        return answer
 
     eventually(lambda: len(report().get("workers", [])) == 2)
-    form = {"user_classes": "Everyday", "user_count": "20", "spawn_rate": "20", "host": "http://proxy:8080"}
+    form = {"scenario": "Everyday", "user_count": "19", "spawn_rate": "20", "host": "http://proxy:8080"}
     started = httpx.post(f"{url}/swarm", data=form, trust_env=False)
     assert started.json()["success"]
     eventually(lambda: report()["stats"][-1]["num_requests"] > 100)
@@ -50,13 +50,14 @@ def test_locust_runs_a_scenario_on_all_its_workers_at_once(profiles: Stack) -> N
 
     def served() -> set[str]:
         """A worker may have none: the proxy's few connections last, and are shared by all users."""
-        return {row["worker"] for row in rows() if row["requests"]} & workers
+        return {row["id"] for row in state()["workers"] if row["answers"]} & workers
 
     eventually(lambda: {worker.partition(":")[0] for worker in served()} == replicas)
     httpx.get(f"{url}/stop", trust_env=False)
-    total, *each = (row["requests"] for row in rows() if row["requests"])
-    assert total == sum(each) > 0  # of both Locust workers, over the workers of both replicas
     assert report()["errors"] == []
+    answers = sum(row["answers"] for row in state()["workers"])
+    assert answers == pytest.approx(report()["stats"][-1]["num_requests"], rel=0.1)  # both processes, both replicas
+    assert state()["comparison"][-1]["runs"][0]["workers"] == len(workers)
 
 
 def test_proof_of_a_deployment_finds_every_worker_of_every_replica(profiles: Stack, tmp_path: Path) -> None:
