@@ -39,6 +39,7 @@ EDITS = [
     ("docker-compose.yml", r"^  PUBLIC_URL:.*\n", ""),
     ("deploy/compose.production.yml", r"^ *PUBLIC_URL:.*\n", ""),
     ("docs/settings.md", r"^\| `PUBLIC_URL`.*\n", ""),
+    ("docs/*.md", r"^!\[[^\]]*\]\(pictures/[^)]*\)\n\n?", ""),
     (
         "docs/*.md",
         r"\[([^\]]*)\]\((?:\.\./)?(decisions/|concurrency|hot-path|CHANGELOG|README|pictures/)[^)]*\)",

@@ -65,18 +65,18 @@ export function drawLane(canvas, worker) {
       bar(step.from, step.to, thick, colours[blocked ? "blocked" : step.kind] ?? colours.loop);
     }
   }
-  if (worker.heardAt && end - worker.heardAt > SILENT_MS - LATE_MS) drawSilence(context, x(worker.heardAt), width, height);
+  if (worker.heardAt && end - worker.heardAt > SILENT_MS - LATE_MS) drawSilence(context, x(worker.heardAt), width, height, worker.state.silent ? "silent" : "frozen");
 }
 
 /** A worker whose loop stands still cannot tell so: all there is to show is that nothing comes. */
-function drawSilence(context, from, width, height) {
+function drawSilence(context, from, width, height, word) {
   context.fillStyle = colours.hush;
   context.fillRect(Math.max(0, from), 0, width, height);
   if (width - from < 70) return;
   context.fillStyle = colours.blocked;
   context.font = colours.font;
   context.textAlign = "right";
-  context.fillText("silent", width - 8, height - 8);
+  context.fillText(word, width - 8, height - 8);
 }
 
 const LEAST_MS = 0.5;

@@ -5,7 +5,8 @@ import { hear, setWorkers } from "./model.js";
 import { startPings } from "./ping.js";
 import { follow } from "./stream.js";
 import { isRunning, showTour } from "./tour.js";
-import { $, drawLanes, idleSentence, say, showConnection, showFigures, showIncidents, showLanes, showPlan } from "./view.js";
+import { $, drawLanes, say, showConnection, showFigures, showIncidents, showLanes, showPlan } from "./view.js";
+import { idleSentence } from "./words.js";
 
 const FIGURES_MS = 500;
 const SENTENCE_STAYS_MS = 12_000;

@@ -8,6 +8,8 @@ const CLOCKS_AGREE_MS = 1500;
 
 /** @type {Map<string, Worker>} */
 export const workers = new Map();
+/** Workers that died lately: `pid` and `at`. One that drained has left, and is not among them. */
+export const dead = [];
 /** Incidents by cause and place, the latest first. */
 export const incidents = [];
 
@@ -90,7 +92,11 @@ class Worker {
 /** The live workers of now: the dead go, the new come. Whether either happened. */
 export function setWorkers(states) {
   const before = [...workers.keys()].join();
-  for (const id of workers.keys()) if (!states.some((state) => state.id === id)) workers.delete(id);
+  for (const [id, worker] of workers) {
+    if (states.some((state) => state.id === id)) continue;
+    if (worker.state.state !== "draining") dead.unshift({ pid: worker.state.pid, at: now() });
+    workers.delete(id);
+  }
   for (const state of states) {
     if (!workers.has(state.id)) workers.set(state.id, new Worker(state));
     workers.get(state.id).state = state;

@@ -2,7 +2,8 @@
 
 import { AT_ONCE, experimentOf, groups, MS, run, TOTAL } from "./experiments.js";
 import { workers } from "./model.js";
-import { $, element, milliseconds, say } from "./view.js";
+import { $, element, say } from "./view.js";
+import { milliseconds } from "./words.js";
 
 const STEPS = [
   { path: "sleep/awaited", title: "Wait, and let others go on", expect: "Bars above each other: all wait at the same time. The ping stays where it was." },

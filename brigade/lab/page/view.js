@@ -3,6 +3,7 @@
 import { drawLag, drawLane, LATE_MS, spanMs } from "./draw.js";
 import { fairness, incidents, requestsPerSecond, workers } from "./model.js";
 import { now, percentile } from "./ping.js";
+import { milliseconds, stateWords } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 const lanes = new Map();
@@ -15,11 +16,6 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-export const milliseconds = (ms) => {
-  if (ms === null || ms === undefined) return "–";
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
-};
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 const short = (place) => (place ? `${place.file.split("/").at(-1)}:${place.line}` : "");
 
@@ -57,15 +53,17 @@ function makeLane(worker) {
   const canvas = element("canvas", { role: "img" });
   const culprits = element("div", { class: "culprits" });
   const { pid, host } = worker.state;
+  const state = element("p", { class: "state" });
   const about = element(
     "div",
     { class: "about" },
     element("h3", {}, `Worker ${pid}`),
     element("p", { class: "host" }, host),
+    state,
     element("dl", {}, ...figures),
   );
   const root = element("li", { class: "lane", "data-worker": worker.id }, about, element("div", { class: "track" }, canvas, culprits));
-  return { root, canvas, culprits, lag, values: figures.map((one) => one.children[1]), labels: new Map() };
+  return { root, canvas, culprits, lag, state, values: figures.map((one) => one.children[1]), labels: new Map() };
 }
 
 export function showLanes() {
@@ -134,6 +132,8 @@ export function showFigures() {
   for (const [id, lane] of lanes) {
     const worker = workers.get(id);
     const values = FIGURES.map(([, read]) => read(worker.state, worker));
+    lane.state.textContent = stateWords(worker.state);
+    lane.state.dataset.state = worker.state.silent ? "silent" : worker.state.state;
     values.forEach((value, index) => (lane.values[index].textContent = value));
     drawLag(lane.lag, worker.lags);
     const blocked = worker.blocks.filter((block) => block.at > now() - 10_000);
@@ -176,11 +176,4 @@ export function showIncidents() {
 
 export function say(sentence) {
   if ($("seen").textContent !== sentence) $("seen").textContent = sentence;
-}
-
-export function idleSentence({ p99, rate }) {
-  const silent = [...workers.values()].find((worker) => worker.heardAt && now() - worker.heardAt > 1500);
-  if (silent) return `Worker ${silent.state.pid} has been silent for ${milliseconds(now() - silent.heardAt)}: its loop does not turn.`;
-  if (rate < 0.5) return "All loops turn freely, and wait for something to do. Press a button and watch the bars.";
-  return `${Math.round(rate)} requests a second, and a ping takes ${milliseconds(p99)} at worst.`;
 }

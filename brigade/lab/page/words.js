@@ -1,0 +1,32 @@
+// What the page says in words: how long, what a worker is, and the sentence on top.
+
+import { dead, workers } from "./model.js";
+import { now } from "./ping.js";
+
+export const milliseconds = (ms) => {
+  if (ms === null || ms === undefined) return "–";
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+};
+const DEAD_MS = 10_000; // a worker that died is spoken of for so long
+
+/** Frozen: the loop does not turn. Silent: the process itself does not run, so another worker says it. */
+export const stateWords = ({ state, stalled_ms: ms, silent }) =>
+  state === "frozen" ? `${silent ? "silent" : "frozen"} for ${milliseconds(ms)}` : state;
+const WHY = {
+  frozen: ": its loop does not turn",
+  silent: ": its process is stopped",
+  draining: ": it finishes what it has and leaves",
+  starting: "",
+};
+
+export function idleSentence({ p99, rate }) {
+  const died = dead.find((one) => now() - one.at < DEAD_MS);
+  if (died) return `Worker ${died.pid} is dead: its process ended ${milliseconds(now() - died.at)} ago.`;
+  const odd = [...workers.values()].find((worker) => worker.state.state !== "serving");
+  if (odd) return `Worker ${odd.state.pid} is ${stateWords(odd.state)}${WHY[odd.state.silent ? "silent" : odd.state.state]}.`;
+  const mute = [...workers.values()].find((worker) => worker.heardAt && now() - worker.heardAt > 1500);
+  if (mute) return `Worker ${mute.state.pid} is frozen for ${milliseconds(now() - mute.heardAt)}${WHY.frozen}.`;
+  if (rate < 0.5) return "All loops turn freely, and wait for something to do. Press a button and watch the bars.";
+  return `${Math.round(rate)} requests a second, and a ping takes ${milliseconds(p99)} at worst.`;
+}
