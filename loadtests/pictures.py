@@ -86,7 +86,7 @@ def _second(browser: Browser, url: str) -> None:
 def _page(browser: Browser, url: str) -> Page:
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
     page.goto(url)
-    page.get_by_label("The lesson").wait_for()
+    page.get_by_role("radio", name="The lesson").wait_for()
     return page
 
 

@@ -24,7 +24,7 @@ class Window:
     """Locust's figures, the workers of the service, and the percentage of a core that the busiest Locust process used."""
 
     def add(self, figures: Figures, workers: Sequence[Worker], generator_percent: float) -> None:
-        self.seconds.append((figures, [worker.copy() for worker in workers if worker.lives], generator_percent))
+        self.seconds.append((figures, [worker for worker in workers if worker.lives], generator_percent))
 
     def run(self, plan: dict[str, Any], users: int) -> Run | None:
         if len(self.seconds) < LEAST_S:

@@ -114,7 +114,7 @@ class Workers:
                 worker.in_flight = max(worker.in_flight, in_flight)
         for worker in living:
             worker.remember()
-        return sorted(self.known.values(), key=lambda worker: worker.number)
+        return sorted((worker.copy() for worker in self.known.values()), key=lambda worker: worker.number)
 
     @property
     def waits_ms(self) -> float:

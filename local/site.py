@@ -15,7 +15,17 @@ PAGES = BUILD / "pages"
 SITE = ROOT / "reports" / "docs"
 
 PARTS = {
-    "Develop": ["first-feature", "engine", "concurrency", "lab", "hot-path", "migrations", "stores", "servers"],
+    "Develop": [
+        "first-feature",
+        "engine",
+        "concurrency",
+        "lab",
+        "locust",
+        "hot-path",
+        "migrations",
+        "stores",
+        "servers",
+    ],
     "Operate": ["deploy", "platforms", "settings", "sizing", "scaling", "reliability", "security", "runbook", "logs"],
     "Look up": ["glossary", "changelog", "contributing"],
 }

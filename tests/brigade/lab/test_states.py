@@ -22,7 +22,9 @@ def test_a_blocked_a_stopped_and_a_dead_worker_have_words_of_their_own(start_ser
         lanes = page.locator(".lane .state")
         expect(lanes).to_have_text(["serving"] * 3)
         blocked = pool.submit(httpx.get, f"{service.url}/lab/sleep/blocking?ms=5000&close=true", timeout=60)
-        expect(page.locator("#seen")).to_contain_text(re.compile(r"is frozen for .*: its loop does not turn"), timeout=9000)
+        expect(page.locator("#seen")).to_contain_text(
+            re.compile(r"is frozen for .*: its loop does not turn"), timeout=9000
+        )
         assert blocked.result().is_success
         expect(lanes).to_have_text(["serving"] * 3)
         victim = service.worker_pids()[0]
