@@ -72,12 +72,12 @@ class Watch:
         figures = everywhere.take(living)
         self.living = self.workers.view(figures.oldest_ping_ms, figures.in_flight)
         self.generator_percent = max(generator_cpu(self.environment), default=0.0)
+        self.served.update(figures.served)  # also what Locust's processes report when the run is over
         if not self.running:
             if self.stage is not None:
                 self.end()
             return
         self._recent.append(figures)
-        self.served.update(figures.served)
         self._follow_stage(figures)
         self._point(figures)
         if self.stage is not None:

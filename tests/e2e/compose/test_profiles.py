@@ -42,7 +42,7 @@ def test_locust_runs_a_scenario_on_all_its_workers_at_once(profiles: Stack) -> N
     form = {"scenario": "Everyday", "user_count": "19", "spawn_rate": "20", "host": "http://proxy:8080"}
     started = httpx.post(f"{url}/swarm", data=form, trust_env=False)
     assert started.json()["success"]
-    eventually(lambda: report()["stats"][-1]["num_requests"] > 400)  # long enough for a row of the run
+    eventually(lambda: report()["stats"][-1]["num_requests"] > 100)
     assert [worker["user_count"] for worker in report()["workers"]] == [10, 10]
     workers = workers_of(profiles)
     replicas = {worker.partition(":")[0] for worker in workers}
@@ -56,16 +56,10 @@ def test_locust_runs_a_scenario_on_all_its_workers_at_once(profiles: Stack) -> N
     httpx.get(f"{url}/stop", trust_env=False)
     assert report()["errors"] == []
 
-    def counted() -> bool:
-        """Of both processes and both replicas; each process reports every few seconds."""
-        answers = sum(row["answers"] for row in state()["workers"])
-        return bool(answers == pytest.approx(report()["stats"][-1]["num_requests"], rel=0.1))
+    def answers() -> int:
+        return sum(row["answers"] for row in state()["workers"])
 
-    eventually(counted)
-    # Runs of other tests stand there too.
-    eventually(
-        lambda: len(workers) in {run["workers"] for scenario in state()["comparison"] for run in scenario["runs"]}
-    )
+    eventually(lambda: answers() == report()["stats"][-1]["num_requests"])  # of both processes, from both replicas
 
 
 def test_proof_of_a_deployment_finds_every_worker_of_every_replica(profiles: Stack, tmp_path: Path) -> None:
