@@ -16,7 +16,7 @@ class Blocking(Visitor):
     """What does one blocking call in an `async def` route do to everybody else?
 
     Each of 25 users asks for 50 ms of `time.sleep` in an `async def` route. Look for a worker that is frozen, 20 answers a
-    second from each worker however many users there are, and a ping that takes over a second instead of a few
+    second from each worker however many users there are, and a ping that takes about a second instead of a few
     milliseconds, though it does nothing: it stands in the queue behind everybody. The service's log names the line.
     """
 
