@@ -35,6 +35,7 @@ class NotePage(BaseModel):
 
 @router.post("", status_code=201, dependencies=[Depends(require_key)])
 async def create_note(new: NewNote, pg: Pg, request: Request, response: Response) -> NoteOut:
+    """Keep a note."""
     note = await store.insert_note(pg, new.text)
     response.headers["Location"] = location(request, f"/notes/{note.id}")
     return NoteOut.model_validate(note)
@@ -52,6 +53,7 @@ async def list_notes(
 
 @router.get("/{note_id}", dependencies=[Depends(limit_address)], responses=documented(NoteNotFound))
 async def read_note(note_id: NoteId, pg: Pg) -> NoteOut:
+    """Read one note."""
     note = await store.read_note(pg, note_id)
     if note is None:
         raise NoteNotFound(f"No note has the id {note_id}.")
@@ -60,5 +62,6 @@ async def read_note(note_id: NoteId, pg: Pg) -> NoteOut:
 
 @router.delete("/{note_id}", status_code=204, dependencies=[Depends(require_key)], responses=documented(NoteNotFound))
 async def delete_note(note_id: NoteId, pg: Pg) -> None:
+    """Delete a note for good."""
     if not await store.delete_note(pg, note_id):
         raise NoteNotFound(f"No note has the id {note_id}.")

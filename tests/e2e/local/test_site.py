@@ -13,7 +13,7 @@ import pytest
 from tests.browser import open_browser
 
 ROOT = Path(__file__).parents[3]
-PARTS = ("docs", "brigade", "local", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+PARTS = ("docs", "brigade", "local", "pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,8 @@ async def test_a_late_reader_does_not_bring_a_deleted_link_back(resources: Resou
     await bury_target(resources.cache, "code", worker_timeout_s=30)
     await fill_targets(resources.cache, {"code": HERE})
     assert await read_targets(resources.cache, ["code"]) == {"code": BURIED}
-    assert 30 < await redis.ttl(f"{resources.cache.key_prefix}links:target:code") <= 60
+    outlives = links_cache.MAX_LAG_S + 30  # a replica that lags, and a worker that is blocked
+    assert await redis.ttl(f"{resources.cache.key_prefix}links:target:code") > outlives
 
 
 async def test_clicks_are_added_once_a_sequence_number(resources: Resources, redis: Redis) -> None:
