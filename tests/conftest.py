@@ -2,11 +2,13 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from structlog._config import BoundLoggerLazyProxy
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -110,3 +112,12 @@ def _own_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process counts how long connections are held, and here it has other pools in each test."""
     for stats in (metrics.postgres, metrics.replica):
         monkeypatch.setattr(stats, "held_s", stats.held_s)
+
+
+@pytest.fixture(autouse=True)
+def _own_loggers() -> None:
+    """A logger of structlog keeps the configuration of its first use, and would hide from `capture_logs` in later tests."""
+    for module in list(sys.modules.values()):
+        logger = vars(module).get("log")
+        if isinstance(logger, BoundLoggerLazyProxy):
+            vars(logger).pop("bind", None)

@@ -25,6 +25,7 @@ __all__ = ["CONTENT_TYPE_LATEST", "count_exit", "fold", "folder", "prepare", "sc
 FOLD_WITHIN_S = 1.0
 """Seconds that the master waits for scrapes to end, which take some 10 ms each, before it leaves files to the next death."""
 DEAD = "dead"
+KINDS = {"counter", "gauge", "histogram", "summary"}
 
 _exits = Counter("worker_exits", "Workers that ended, by how.", ["cause"], registry=None)
 _reported: set[Path] = set()
@@ -58,11 +59,16 @@ def scrape() -> bytes:
     if path is None:
         return _render([])
     with _locked(path, fcntl.LOCK_SH):
-        files = list(path.glob("*.db"))
+        files = _files(path)
         try:
             return _render(files)
         except Exception:  # noqa: BLE001 - each kind of damage raises something else
             return _render([file for file in files if _is_readable(file)])
+
+
+def _files(path: Path) -> list[Path]:
+    """What prometheus_client writes: it would count a file of another name as of the kind of whatever it read before."""
+    return [file for file in path.glob("*.db") if file.name.partition("_")[0] in KINDS]
 
 
 def _render(files: list[Path]) -> bytes:
@@ -124,7 +130,7 @@ def fold() -> None:
     if path is None:
         return
     with _locked(path, fcntl.LOCK_EX, within_s=FOLD_WITHIN_S):
-        left = [file for file in path.glob("*.db") if _is_dead(file.stem.rpartition("_")[2])]
+        left = [file for file in _files(path) if _is_dead(file.stem.rpartition("_")[2])]
         for pid in {file.stem.rpartition("_")[2] for file in left}:
             mark_process_dead(pid, str(path))
         for file in left:

@@ -309,7 +309,8 @@ def test_damaged_file_costs_its_own_numbers_only(owner: str, damage: str, folder
 def test_folder_and_other_files_among_the_metrics_are_left_out(name: str, folder: Path) -> None:
     count_in(folder, os.getpid())
     (folder / name).mkdir()
-    (folder / f"odd_all_{DEAD_PID}.db").write_bytes(WHOLE)
+    for odd in range(5):  # in a folder's order some come before the others, and some after
+        (folder / f"odd_all_{DEAD_PID + odd}.db").write_bytes(WHOLE)
     assert done() == ["done_total 1.0"]
     count_in(folder, DEAD_PID + 1)
     fold()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,12 +55,15 @@ def test_service_serves_with_what_a_platform_sets(start_service: StartService, s
 @pytest.fixture
 def by_socket(tmp_path: Path) -> Iterator[tuple[Postgres, Path]]:
     """Postgres that listens where Cloud SQL does: the folder's name has colons."""
-    folder = tmp_path / "project:region:instance"
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    server = Postgres(tmp_path / "postgres", settings=FAST | {"unix_socket_directories": str(folder)})
-    with server:
-        yield server, folder
+    with (
+        tempfile.TemporaryDirectory() as short
+    ):  # a socket's path has at most 107 bytes, and pytest's folders have long names
+        Path(short).chmod(0o755)
+        folder = Path(short) / "project:region:instance"
+        folder.mkdir(mode=0o777)
+        folder.chmod(0o777)
+        with Postgres(tmp_path / "postgres", settings=FAST | {"unix_socket_directories": str(folder)}) as server:
+            yield server, folder
 
 
 def test_cloud_sql_is_reached_by_its_socket(by_socket: tuple[Postgres, Path], tmp_path: Path) -> None:
