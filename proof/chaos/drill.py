@@ -111,7 +111,7 @@ def _broken(verdict: Verdict, fault: Fault, tally: Tally) -> Iterable[str]:
     if verdict.unreachable and not fault.down:
         yield f"{verdict.unreachable} times nobody listened"
     if verdict.refused and not (fault.refuses or fault.cuts or fault.down):
-        yield f"{verdict.refused} requests were refused"
+        yield f"{verdict.refused} requests were refused: {dict(tally.refused)}"
     if verdict.longest_wait_s > ANSWERED_WITHIN_S and not (fault.cuts or fault.down):
         yield f"somebody waited {verdict.longest_wait_s:.1f} s"
     if not 0 <= verdict.clicks_counted - verdict.clicks_expected <= tally.doubtful:

@@ -44,6 +44,7 @@ class Tally:
     failed_at: float = 0.0
     slowest_s: dict[Outcome, float] = field(default_factory=dict)
     wrong: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
 
     @property
@@ -135,6 +136,7 @@ class Traffic:
         honest = answer.status == 503 and "retry-after" in answer.headers
         outcome: Outcome = "answered" if answer.status < 400 else "refused" if honest else "wrong"
         tally.wrong.update([f"{kind.name} {answer.status}"] if outcome == "wrong" else [])
+        tally.refused.update([kind.name] if outcome == "refused" else [])
         tally.clicks += answer.status == 307
         self._note(tally, "cut" if cut and outcome == "answered" else outcome, began)
 
