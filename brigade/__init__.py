@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from brigade.app import Brigade
     from brigade.deps import (
         Cache,
+        Jobs,
         Lane,
         Pg,
         SettingsDep,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         resources_of,
     )
     from brigade.errors import CacheUnavailable, DatabaseUnavailable, Problem, Unavailable
+    from brigade.jobs import JobRun, job
     from brigade.settings import ConfigurationError, Settings, load_settings
     from brigade.stores.database import acquire, read
     from brigade.stores.needs import needs
@@ -34,6 +36,7 @@ _MODULES = {
     "brigade.app": ("Brigade",),
     "brigade.deps": (
         "Cache",
+        "Jobs",
         "Lane",
         "Pg",
         "SettingsDep",
@@ -44,6 +47,7 @@ _MODULES = {
         "resources_of",
     ),
     "brigade.errors": ("CacheUnavailable", "DatabaseUnavailable", "Problem", "Unavailable"),
+    "brigade.jobs": ("JobRun", "job"),
     "brigade.stores.needs": ("needs",),
     "brigade.settings": ("ConfigurationError", "Settings", "load_settings"),
     "brigade.stores.database": ("acquire", "read"),
@@ -61,6 +65,8 @@ __all__ = [
     "CacheUnavailable",
     "ConfigurationError",
     "DatabaseUnavailable",
+    "JobRun",
+    "Jobs",
     "Lane",
     "Pg",
     "Problem",
@@ -73,6 +79,7 @@ __all__ = [
     "documented",
     "gauge",
     "histogram",
+    "job",
     "limit_address",
     "load_settings",
     "location",

@@ -16,6 +16,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from starlette.applications import Starlette
 
 from brigade.errors import DatabaseUnavailable, LaneFull, TooManyRequests, Unauthorized
+from brigade.jobs import JobQueue
 from brigade.lanes import CpuLane
 from brigade.resources import Resources
 from brigade.settings import Settings
@@ -52,12 +53,18 @@ async def get_lane(request: Request) -> CpuLane:
     return resources_of(request.app).lane
 
 
+@may_raise(DatabaseUnavailable)
+async def get_jobs(request: Request) -> JobQueue:
+    return JobQueue(resources_of(request.app).pg)
+
+
 async def get_settings(request: Request) -> Settings:
     return resources_of(request.app).settings
 
 
 Pg = Annotated[Pool, Depends(get_pg)]
 Cache = Annotated[_Cache, Depends(get_cache)]
+Jobs = Annotated[JobQueue, Depends(get_jobs)]
 Lane = Annotated[CpuLane, Depends(get_lane)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 

@@ -1,4 +1,4 @@
-"""The command line: run, sizing, migrate, rehearse, doctor. It prepares and inspects; it never serves a request.
+"""The command line: run, work, jobs, sizing, migrate, rehearse, doctor. It prepares and inspects; it never serves a request.
 
 A command's module is imported when it is asked for, so that `--help` does not wait for libraries.
 """
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "check everything, print the plan, serve",
+    "work": "do the jobs that the service enqueues, in a process beside it",
+    "jobs": "list the dead jobs, or queue some of them again: jobs retry ID ...",
     "sizing": "print the plan: workers, pools and timeouts, where each came from and why",
     "migrate": "bring the database's schema up to date; safe to run many times at once",
     "rehearse": "start and end the application once, without serving: what a reload does first",
@@ -73,11 +75,13 @@ def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Seq
         if name in OPTIONS:
             flag, meaning = OPTIONS[name]
             command.add_argument(flag, action="store_true", help=meaning)
+        if name == "jobs":
+            command.add_argument("words", nargs="*", metavar="retry ID", help="the jobs to queue again, by their ids")
     chosen = vars(parser.parse_args(arguments))
     return _start(Project(app, settings, features), chosen.pop("command"), chosen)
 
 
-def _start(project: Project, command: str, options: dict[str, bool]) -> int:
+def _start(project: Project, command: str, options: dict[str, Any]) -> int:
     from brigade.settings import ConfigurationError  # noqa: PLC0415 - it takes 0.3 s, and --help need not wait
 
     pipe = io.BufferedWriter(_UnreadPipe(sys.stdout.fileno(), "w", closefd=False))

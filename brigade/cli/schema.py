@@ -13,15 +13,22 @@ from brigade.cli import CommandError
 from brigade.cli.servers import Connection
 
 LONGEST_REVISION = 32
+ENGINE = Path(__file__).parents[1] / "migrations"
+"""The tables that jobs are in: the branch `brigade`."""
+
+
+def uses_jobs(features: Path) -> bool:
+    """Whether a feature has jobs, by the module that they are in."""
+    return any(features.glob("*/jobs.py"))
 
 
 def read_scripts(features: Path) -> ScriptDirectory:
-    """Every feature's revisions.
+    """Every feature's revisions, and the engine's own where a feature has jobs.
 
     Raises:
         CommandError: a revision does not say whose it is, or is longer than the table that keeps it allows.
     """
-    folders = sorted(features.glob("*/migrations"))
+    folders = sorted(features.glob("*/migrations")) + ([ENGINE] if uses_jobs(features) else [])
     scripts = ScriptDirectory(str(features), version_locations=[str(folder) for folder in folders])
     for script in scripts.walk_revisions():
         name = Path(script.path).parent.parent.name

@@ -5,23 +5,29 @@ from json import dumps
 
 from brigade import sizing
 from brigade.cli import CommandError, Project
+from brigade.cli.schema import uses_jobs
 from brigade.cli.servers import PostgresFacts, ask_postgres, session
 from brigade.settings import Settings, load_settings
 
 
 def main(project: Project, *, json: bool) -> int:
     settings = load_settings(project.settings)
-    plan = make_plan(settings, asyncio.run(_ask(settings)))
+    plan = make_plan(settings, asyncio.run(_ask(settings)), jobs=uses_jobs(project.features))
     print(dumps(plan.as_json(), indent=2) if json else sizing.as_table(plan))
     return 0
 
 
-def make_plan(settings: Settings, facts: PostgresFacts | None) -> sizing.Plan:
+def make_plan(settings: Settings, facts: PostgresFacts | None, *, jobs: bool) -> sizing.Plan:
     limits = sizing.read_limits()
     if facts is None:
-        return sizing.make_plan(settings, limits)
+        return sizing.make_plan(settings, limits, jobs=jobs)
     return sizing.make_plan(
-        settings, limits, max_connections=facts.max_connections, reserved=facts.reserved, pooled=facts.pooled
+        settings,
+        limits,
+        max_connections=facts.max_connections,
+        reserved=facts.reserved,
+        pooled=facts.pooled,
+        jobs=jobs,
     )
 
 

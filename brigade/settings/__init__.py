@@ -96,6 +96,13 @@ class Settings(BaseSettings):
     worker_memory_mb: Annotated[int, Field(ge=32)] = 160
     """Memory planned for one worker, in MiB; all requests that it receives may take a quarter of it."""
 
+    jobs_concurrency: Annotated[int, Field(ge=2)] = 4
+    """Jobs that one runner (`python -m service work`) does at the same time."""
+    jobs_runners: NonNegativeInt = 1
+    """Runners that share the Postgres server; where a feature has jobs, their connections are kept free for them."""
+    jobs_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port on which a runner serves its metrics; if not set, it serves none."""
+
     max_in_flight: PositiveInt = 1000
     """Requests that one worker works on at the same time; one more is answered 503, except health checks such as /livez."""
     request_timeout_s: PositiveFloat = 15.0

@@ -23,6 +23,9 @@ HEADROOM = 5
 GENERATIONS = 2
 """A reload starts new workers before the old ones go, so for a while each worker exists twice."""
 
+RUNNER_CONNECTIONS = 2
+"""Postgres connections of a runner of jobs beside one for each job: it listens, and it takes jobs."""
+
 REDIS_CONNECTIONS = 8
 """Redis connections of one worker: 150 tasks at once took 157 us a command over 8 of them, before calls were coalesced."""
 
@@ -60,23 +63,25 @@ class Plan:
         }
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - what the server said, word by word
     settings: Settings,
     limits: Limits,
     *,
     max_connections: int | None = None,
     reserved: int = POSTGRES_RESERVED,
     pooled: bool = False,
+    jobs: bool = False,
 ) -> Plan:
     """Size everything. Without `max_connections` the server is taken to have its default.
 
+    `jobs`: there are runners of jobs, which need connections too.
     `pooled`: what is opened are connections of a pooler's clients, and Postgres has others behind it.
 
     Raises:
         ConfigurationError: the connection budget cannot be kept; the message names what to change.
     """
     given = partial(_given, settings)
-    budget, *budget_note = _budget(settings, max_connections, reserved, pooled or settings.database_pooled)
+    budget, *budget_note = _budget(settings, max_connections, reserved, pooled or settings.database_pooled, jobs)
     workers, *workers_note = _workers(settings, limits, budget)
     memory_mb = limits.memory_bytes // MIB if limits.memory_bytes is not None else None
     pool = budget // (workers * settings.replicas * GENERATIONS)
@@ -126,19 +131,28 @@ def session_settings(settings: Settings) -> dict[str, str]:
     return {"statement_timeout": str(round(statement_timeout_s(settings) * 1000)), "jit": "off"}
 
 
-def _budget(settings: Settings, max_connections: int | None, reserved: int, pooled: bool) -> tuple[int, str, str]:
+def _of_runners(settings: Settings) -> int:
+    """Return the connections of all runners, while those of a new version start beside the old."""
+    return settings.jobs_runners * GENERATIONS * (settings.jobs_concurrency + RUNNER_CONNECTIONS)
+
+
+def _budget(
+    settings: Settings, max_connections: int | None, reserved: int, pooled: bool, jobs: bool
+) -> tuple[int, str, str]:
     server = POSTGRES_MAX_CONNECTIONS if max_connections is None else max_connections
-    room = server - reserved - HEADROOM
+    runners = _of_runners(settings) if jobs else 0
+    for_jobs = f", and {runners} for runners of jobs" if runners else ""
+    room = server - reserved - HEADROOM - runners
     if settings.db_connection_budget is None:
-        why = f"max_connections {server} less {reserved} for superusers and {HEADROOM} for people and migrations"
+        why = f"max_connections {server} less {reserved} for superusers and {HEADROOM} for people and migrations{for_jobs}"
         return room, "default" if max_connections is None else "server", why
     if pooled:
         why = f"client connections to the pooler, which may have {room} to Postgres: max_connections {server} less "
-        return _given(settings, "db_connection_budget", f"{why}{reserved + HEADROOM}")
+        return _given(settings, "db_connection_budget", f"{why}{reserved + HEADROOM + runners}")
     if max_connections is not None and settings.db_connection_budget > room:
         raise ConfigurationError(
             f"DB_CONNECTION_BUDGET ({settings.db_connection_budget}) is more than Postgres has for this service: lower it "
-            f"to {room} (max_connections {server}, less {reserved + HEADROOM} kept free) or raise max_connections."
+            f"to {room} (max_connections {server}, less {reserved + HEADROOM + runners} kept free) or raise max_connections."
         )
     return _given(settings, "db_connection_budget", "what all workers of all replicas may hold")
 

@@ -7,8 +7,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
@@ -179,3 +179,14 @@ def carried() -> dict[str, str]:
 def resume(carrier: dict[str, str]) -> None:
     """Continue a request's trace in the lane's process. It runs one job at a time, and must not use the trace before."""
     otel_context.attach(propagate.extract(carrier))
+
+
+@contextmanager
+def continued(carrier: Mapping[str, str], name: str) -> Iterator[None]:
+    """Make a span of a job that belongs to the trace of the request that enqueued it, as `carried` has told."""
+    if _tracer is None:
+        yield
+        return
+    context = propagate.extract(carrier) if carrier else otel_context.Context()
+    with _tracer.start_as_current_span(name, context=context, kind=trace.SpanKind.CONSUMER):
+        yield

@@ -1,0 +1,55 @@
+"""`python -m service jobs`: shows dead jobs, and with `retry ID ...` queues them again."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+
+from brigade.cli import CommandError, Project
+from brigade.cli.schema import uses_jobs
+from brigade.cli.servers import Connection, session
+from brigade.jobs import rows
+from brigade.settings import load_settings
+
+
+def main(project: Project, *, words: Sequence[str]) -> int:
+    if not uses_jobs(project.features):
+        raise CommandError("No feature has a jobs.py, so there are no jobs.")
+    ids = _ids(words)
+    return asyncio.run(_main(project, ids))
+
+
+def _ids(words: Sequence[str]) -> list[int]:
+    if not words:
+        return []
+    if words[0] != "retry" or len(words) < 2 or not all(word.isdecimal() for word in words[1:]):
+        raise CommandError("Ask for `jobs`, which lists dead jobs, or `jobs retry ID ...`.")
+    return [int(word) for word in words[1:]]
+
+
+async def _main(project: Project, ids: list[int]) -> int:
+    async with session(load_settings(project.settings), name="service.jobs") as connection:
+        return await (_retry(connection, ids) if ids else _show(connection))
+
+
+async def _retry(connection: Connection, ids: list[int]) -> int:
+    retried = []
+    for job_id in ids:
+        try:
+            if await connection.fetchval(rows.RETRY, [job_id]) is not None:
+                retried.append(job_id)
+        except asyncpg.UniqueViolationError:
+            print(f"{job_id} has been enqueued again meanwhile.")
+    print(f"{len(retried)} of {len(ids)} queued again.")
+    return 0 if len(retried) == len(ids) else 1
+
+
+async def _show(connection: Connection) -> int:
+    dead = await connection.fetch(rows.DEAD)
+    for job in dead:
+        print(
+            f"{job['id']}  {job['name']}  {job['updated']:%Y-%m-%d %H:%M:%S} UTC  attempts: {job['starts']}  "
+            f"{job['arguments']}  {job['error']}"
+        )
+    print(f"{len(dead)} dead.")
+    return 0

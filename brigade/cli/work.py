@@ -1,0 +1,82 @@
+"""`python -m service work`: does the jobs that the service enqueues, until SIGTERM, and beside it."""
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+
+from brigade.app import Brigade
+from brigade.cli import CommandError, Project
+from brigade.cli.schema import uses_jobs
+from brigade.jobs import registered
+from brigade.jobs.runner import Runner
+from brigade.resources import open_resources
+from brigade.settings import Settings, load_settings
+from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
+from brigade.telemetry import logs, tracing
+from brigade.telemetry.metrics import WorkerStats, registry
+
+PAUSE_S = 2.0
+"""Seconds until the next try after an outage."""
+STOP = (signal.SIGTERM, signal.SIGINT)
+
+log = structlog.get_logger("service.jobs")
+
+
+def main(project: Project) -> int:
+    settings = load_settings(project.settings)
+    if not uses_jobs(project.features):
+        raise CommandError("No feature has a jobs.py, so there are no jobs to do.")
+    module, _, factory = project.app.partition(":")
+    app: Brigade = getattr(import_module(module), factory)(settings)
+    if not registered:
+        raise CommandError("No feature that main.py names has imported its jobs.")
+    logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)  # the runner's own lines say it once, with the job's name
+    uvloop.run(_work(app, *_sized(settings)))
+    return 0
+
+
+def _sized(settings: Settings) -> tuple[Settings, Plan]:
+    """A runner has processes where a worker has threads, and a connection for each job."""
+    limits = read_limits()
+    own = {"cpu_lane_processes": True, "cpu_lane_threads": max(1, int(limits.cpus)), "cpu_lane_queue": 100_000}
+    settings = settings.model_copy(update=own)
+    return settings, replace(make_plan(settings, limits), db_pool=settings.jobs_concurrency + RUNNER_CONNECTIONS)
+
+
+async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
+    told = asyncio.Event()
+    for number in STOP:
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    if settings.jobs_port is not None:
+        start_http_server(settings.jobs_port, settings.host, registry=registry)
+    with logs.written_by_thread():
+        async with tracing.exported(on=app._native_telemetry.enabled()):
+            log.info("runner started", jobs=sorted(registered), at_once=settings.jobs_concurrency)
+            while not told.is_set():
+                await _work_until(told, settings, plan)
+            log.info("runner stopped")
+
+
+async def _work_until(told: asyncio.Event, settings: Settings, plan: Plan) -> None:
+    """Work until told to stop, or until Postgres is lost. After a moment the pool is opened again then."""
+    async with open_resources(settings, plan, WorkerStats()) as resources:
+        runner = Runner(resources)
+        work, stop = asyncio.create_task(runner.run()), asyncio.create_task(told.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if told.is_set():
+            await runner.stop(within_s=settings.drain_timeout_s)
+        stop.cancel()
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it was, jobs are to be done
+            log.warning("runner was interrupted and goes on", error=f"{type(error).__name__}: {error}")
+    if not told.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), PAUSE_S)

@@ -1,0 +1,166 @@
+"""The runner: takes jobs from Postgres, does them, and stops in order. The only module that imports PgQueuer.
+
+PgQueuer locks, beats and times; here is what it lacks: a crash counts as an attempt, and a stop gives jobs back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+import structlog
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.core.sm import SchedulerManager
+from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.models import Job as Row
+
+from brigade.jobs import Job, JobRun, registered, rows
+from brigade.resources import Resources
+from brigade.tasks import end, supervised
+from brigade.telemetry import tracing
+from brigade.telemetry.metrics import counter, gauge, histogram
+
+LOOK_EVERY_S = 2.0
+"""Seconds after which the queue is read although no notification came, as behind a pooler none does."""
+HEARTBEAT_TIMEOUT_S = 10.0
+"""Seconds without a heartbeat after which a job is taken from its runner."""
+DEPTH_EVERY_S = 5.0
+FORGET_EVERY_S = 3600.0
+BUCKETS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
+
+log = structlog.get_logger("service.jobs")
+
+DONE = counter("jobs_done", "Jobs done.", ["job"])
+FAILED = counter("jobs_failed", "Attempts at jobs that failed.", ["job"])
+DEAD = counter("jobs_dead", "Jobs given up after their last attempt.", ["job"])
+DURATION = histogram("job_duration_seconds", "Attempts at jobs, the failed ones included.", ["job"], buckets=BUCKETS_S)
+DEPTH = gauge("jobs", "Jobs that are not done, by state.", ["job", "state"])
+OLDEST = gauge("jobs_oldest_seconds", "How long the oldest job that could run has waited.", ["job"])
+
+
+class Stopping(Exception):
+    """The runner has no time left for this attempt."""
+
+
+class Runner:
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._stopping = False
+        self._attempts: set[asyncio.Task[None]] = set()
+        queries = Queries(AsyncpgPoolDriver(resources.pg))
+        self._queue = QueueManager(queries)
+        self._clock = SchedulerManager(queries)
+        for job in registered.values():
+            self._queue.entrypoint(job.name, on_failure="hold", accepts_context=False)(partial(self._attempt, job))
+            if job.schedule is not None:
+                self._clock.schedule(job.name, job.schedule)(partial(self._enqueue_scheduled, job))
+            for series in (DONE, FAILED, DEAD):
+                series.labels(job.name)  # exported as 0 from the start, so that an alert sees the first
+
+    async def run(self) -> None:
+        """Do jobs until `stop`.
+
+        Raises: whatever ended the work, such as an outage of Postgres. The jobs under way have ended then.
+        """
+        at_once = self.resources.settings.jobs_concurrency
+        queue = self._queue.run(
+            dequeue_timeout=timedelta(seconds=LOOK_EVERY_S),
+            batch_size=at_once // 2,  # PgQueuer wants room for two batches
+            max_concurrent_tasks=at_once,
+            shutdown_on_listener_failure=not self.resources.settings.database_pooled,
+            heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_S),
+        )
+        looks = supervised("job depth", self._measure, every_s=DEPTH_EVERY_S)
+        forgets = supervised("job log", partial(self.resources.pg.execute, rows.FORGET), every_s=FORGET_EVERY_S)
+        try:
+            await _all_or_none(queue, self._clock.run(), on_failure=self._tell_to_stop)
+        finally:
+            await end(looks, forgets)
+
+    async def stop(self, *, within_s: float) -> None:
+        """Take no more jobs, let those under way end for `within_s`, and give the others back to the queue."""
+        self._tell_to_stop()
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=within_s)
+        self._stopping = True
+        for attempt in self._attempts:
+            attempt.cancel()
+
+    def _tell_to_stop(self) -> None:
+        self._queue.shutdown.set()
+        self._clock.shutdown.set()
+
+    async def _attempt(self, job: Job, row: Row) -> None:
+        """One attempt. PgQueuer deletes the row on return, keeps it as failed on an exception, or queues it again."""
+        number: int | None = await self.resources.pg.fetchval(rows.START, row.id)
+        if number is None:
+            return  # another runner has done it
+        if number > job.attempts:
+            DEAD.labels(job.name).inc()
+            raise RuntimeError(f"The runner ended in each of {job.attempts} attempts.")
+        run = JobRun(row.id, number, self.resources)
+        task = asyncio.create_task(self._call(job, run, row))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            await self.resources.pg.execute(rows.UNSTART, row.id)
+            log.info("job given back", job=job.name, job_id=row.id)
+            raise RetryRequested(reason="The runner stopped.") from None
+        except Exception as error:
+            self._failed(job, run, error)
+            raise RetryRequested(delay=timedelta(seconds=job.pause_s(number)), reason=str(error)) from error
+        DONE.labels(job.name).inc()
+
+    async def _call(self, job: Job, run: JobRun, row: Row) -> None:
+        headers: dict[str, Any] = row.headers or {}
+        with tracing.continued(headers.get("trace") or {}, f"job {job.name}"), DURATION.labels(job.name).time():
+            log.info("job started", job=job.name, job_id=run.id, attempt=run.attempt)
+            await job.function(run, **orjson.loads(row.payload or b"{}"))
+            log.info("job done", job=job.name, job_id=run.id, attempt=run.attempt)
+
+    def _failed(self, job: Job, run: JobRun, error: Exception) -> None:
+        """Log a failed attempt, and raise the error again if it was the last one."""
+        FAILED.labels(job.name).inc()
+        is_last = run.attempt >= job.attempts
+        log.error(
+            "job is dead" if is_last else "job failed",
+            job=job.name, job_id=run.id, attempt=run.attempt, exc_info=error,
+        )  # fmt: skip
+        if is_last:
+            DEAD.labels(job.name).inc()
+            raise error
+
+    async def _enqueue_scheduled(self, job: Job, _: Any) -> None:
+        """The schedule's job is one like any other. While the last one is not done, there is no other."""
+        async with self.resources.pg.acquire() as connection:
+            await job.enqueue(connection, key="schedule")
+
+    async def _measure(self) -> None:
+        found = {(row["entrypoint"], row["status"]): row for row in await self.resources.pg.fetch(rows.DEPTHS)}
+        for name in registered:
+            for status, state in rows.STATES.items():
+                row = found.get((name, status))
+                DEPTH.labels(name, state).set(row["jobs"] if row else 0)
+            waiting = found.get((name, "queued"))
+            OLDEST.labels(name).set(float(waiting["oldest_s"]) if waiting else 0)
+
+
+async def _all_or_none(*calls: Awaitable[None], on_failure: Callable[[], None]) -> None:
+    """Await all; when one fails, tell the others, which end in order, and raise what it raised."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    on_failure()
+    if rest:
+        await asyncio.wait(rest)
+    for task in done | rest:
+        with suppress(asyncio.CancelledError):
+            task.result()

@@ -1,0 +1,240 @@
+"""Jobs of a small project: real runners, killed and stopped in the middle of their work."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from pgqueuer.queries import Queries
+
+from brigade.jobs import Job, job
+from local.servers import Postgres, Valkey
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.anyio
+
+FILES = {
+    "__init__.py": "",
+    "__main__.py": """
+import sys
+from pathlib import Path
+from brigade import Settings
+from brigade.cli import main
+if __name__ == "__main__":
+    sys.exit(main("shop.main:create_app", settings=Settings, features=Path(__file__).parent / "features"))
+""",
+    "main.py": """
+from brigade import Brigade, load_settings
+from shop.features import orders
+def create_app(settings=None):
+    return Brigade(settings or load_settings(), features=[orders])
+""",
+    "features/__init__.py": "",
+    "features/orders/__init__.py": """
+from fastapi import APIRouter
+from shop.features.orders import jobs
+router = APIRouter()
+""",
+    "features/orders/jobs.py": """
+import asyncio
+import os
+from brigade import JobRun, job
+
+@job()
+async def cook(run: JobRun, dish: int) -> None:
+    await asyncio.sleep(0.01)
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+
+@job(attempts=2, backoff_s=0.01)
+async def burn(run: JobRun, dish: int) -> None:
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    raise ValueError("The kitchen is on fire.")
+
+@job()
+async def stew(run: JobRun, dish: int) -> None:
+    await run.progress(1, 2)
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    await asyncio.sleep(1000)
+
+@job()
+async def add(run: JobRun, a: int, b: int) -> None:
+    total, pid = await run.compute(_add, a, b)
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", total if pid != os.getpid() else -1)
+
+def _add(a: int, b: int) -> tuple[int, int]:
+    return a + b, os.getpid()
+
+@job(schedule="* * * * *")
+async def sweep(run: JobRun) -> None:
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES (1000)")
+""",
+}
+
+Work = Callable[..., subprocess.Popen[bytes]]
+
+
+def job_named(name: str) -> Job:
+    """What a feature's `@job` makes, without importing the feature here."""
+    return Job(lambda _: None, f"orders.{name}", 5, 2, None)  # type: ignore[arg-type, return-value]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    for name, text in FILES.items():
+        file = folder / "shop" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(postgres: Postgres) -> Iterator[str]:
+    """A database of this module's own."""
+    asyncio.run(_execute(postgres.url, "CREATE DATABASE shop"))
+    yield f"{postgres.url.rpartition('/')[0]}/shop"
+    asyncio.run(_execute(postgres.url, "DROP DATABASE shop WITH (FORCE)"))
+
+
+@pytest.fixture(scope="module")
+def command(shop: Path, url: str, valkey: Valkey) -> Work:
+    def start(*words: str, **variables: str) -> subprocess.Popen[bytes]:
+        paths = {"PYTHONPATH": f"{shop}:{ROOT}", "DATABASE_URL": url, "REDIS_URL": valkey.url}
+        env = {"PATH": os.environ["PATH"], **paths, "STATE_DIR": str(shop / "state"), **variables}
+        with (shop / "log").open("wb" if words != ("work",) else "ab") as log:
+            return subprocess.Popen([sys.executable, "-m", "shop", *words], env=env, cwd=shop, stdout=log, stderr=log)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def migrated(url: str, command: Work) -> str:
+    assert command("migrate").wait(30) == 0
+    asyncio.run(_execute(url, "CREATE TABLE cooked (dish int NOT NULL)"))
+    return url
+
+
+@pytest.fixture
+def work(command: Work) -> Iterator[Work]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(**variables: str) -> subprocess.Popen[bytes]:
+        started.append(command("work", **variables))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+async def pg(migrated: str) -> AsyncIterator[Any]:
+    async with asyncpg.create_pool(migrated, min_size=0) as pool:
+        await pool.execute("TRUNCATE cooked, pgqueuer, pgqueuer_log, pgqueuer_schedules")
+        yield pool
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+async def until(pg: Any, query: str, *values: object) -> None:
+    async with asyncio.timeout(30):
+        while not await pg.fetchval(query, *values):  # noqa: ASYNC110 - Postgres knows, and tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def test_no_job_is_lost_by_kill_9(pg: Any, work: Work) -> None:
+    async with pg.acquire() as connection, connection.transaction():
+        for dish in range(300):
+            await job_named("cook").enqueue(connection, dish=dish)
+    runner = work()
+    await until(pg, "SELECT count(*) > 20 FROM cooked")
+    runner.kill()
+    runner.wait()
+    assert await pg.fetchval("SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'picked')")
+    await pg.execute("UPDATE pgqueuer SET heartbeat = now() - interval '1 minute' WHERE status = 'picked'")
+    work()
+    await until(pg, "SELECT NOT EXISTS (SELECT FROM pgqueuer WHERE entrypoint = 'orders.cook')")
+    assert await pg.fetchval("SELECT count(DISTINCT dish) FROM cooked WHERE dish < 300") == 300
+
+
+async def test_a_job_that_fails_is_retried_then_dead_and_a_person_retries_it(
+    pg: Any, work: Work, command: Work, shop: Path
+) -> None:
+    async with pg.acquire() as connection:
+        first = await job_named("burn").enqueue(connection, key="a", dish=7)
+        assert await job_named("burn").enqueue(connection, key="a", dish=7) == first
+        await job_named("add").enqueue(connection, a=20, b=22)
+    runner = work()
+    await until(pg, "SELECT status = 'failed' FROM pgqueuer WHERE id = $1", first)
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 42)")  # in another process
+    assert await pg.fetchval("SELECT count(*) FROM cooked WHERE dish = 7") == 2
+    command("jobs").wait(30)
+    shown = (shop / "log").read_text()
+    assert f"{first}  orders.burn" in shown
+    assert "The kitchen is on fire." in shown
+    assert command("jobs", "retry", f"{first}").wait(30) == 0
+    await until(pg, "SELECT count(*) = 4 FROM cooked WHERE dish = 7")
+    runner.terminate()
+    assert runner.wait(30) == 0
+
+
+async def test_a_stop_gives_back_what_does_not_end_in_time(pg: Any, work: Work) -> None:
+    async with pg.acquire() as connection:
+        number = await job_named("stew").enqueue(connection, dish=1)
+    runner = work(GRACEFUL_TIMEOUT_S="2.5", REQUEST_TIMEOUT_S="0.1")
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked)")
+    row = await pg.fetchrow("SELECT status::text, headers->'progress' AS progress FROM pgqueuer WHERE id = $1", number)
+    assert tuple(row) == ("picked", '{"of": 2, "done": 1}')
+    runner.send_signal(signal.SIGTERM)
+    assert runner.wait(30) == 0
+    row = await pg.fetchrow("SELECT status::text, headers->'starts' AS starts FROM pgqueuer WHERE id = $1", number)
+    assert tuple(row) == ("queued", "0")
+
+
+async def test_a_job_whose_runner_dies_each_time_is_dead(pg: Any, work: Work) -> None:
+    async with pg.acquire() as connection:
+        number = await job_named("stew").enqueue(connection, dish=1)
+    await pg.execute("UPDATE pgqueuer SET headers = headers || '{\"starts\": 5}'")
+    work()
+    await until(pg, "SELECT status = 'failed' FROM pgqueuer WHERE id = $1", number)
+    assert await pg.fetchval("SELECT count(*) FROM cooked WHERE dish = 1") == 0
+
+
+async def test_a_job_is_rolled_back_with_what_it_belongs_to(pg: Any) -> None:
+    async with pg.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await job_named("cook").enqueue(connection, dish=1)
+        await transaction.rollback()
+    assert await pg.fetchval("SELECT count(*) FROM pgqueuer") == 0
+
+
+async def test_a_schedule_enqueues(pg: Any, work: Work) -> None:
+    runner = work()
+    await until(pg, "SELECT EXISTS (SELECT FROM pgqueuer_schedules)")
+    runner.terminate()
+    runner.wait(30)
+    await pg.execute("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 s'")
+    work()
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 1000)")
+
+
+def test_only_what_waits_can_be_a_job() -> None:
+    with pytest.raises(TypeError, match="is not async"):
+        job()(print)  # type: ignore[arg-type]
+
+
+async def test_the_tables_are_those_that_the_library_wants(pg: Any) -> None:
+    plan = await Queries.from_asyncpg_pool(pg).plan_upgrade()
+    assert not plan.statements
