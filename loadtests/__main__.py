@@ -9,12 +9,14 @@ import time
 from contextlib import ExitStack
 
 from loadtests.address import is_ready, service_url
+from local.patience import end_family
 from local.places import ROOT
 from local.process import LocalError, check_port, spawn, terminate
+from local.variables import stop_timeout_s
 
 READY_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 300.0
-"""Seconds for requests in progress. The service itself keeps to GRACEFUL_TIMEOUT_S."""
+SERVERS_STOP_S = 60.0
+"""Seconds for Postgres and Valkey to stop, after the service."""
 CORES_A_PROCESS = 4
 """One process of Locust is one core, and most cores are the service's."""
 
@@ -71,7 +73,7 @@ def _service(stack: ExitStack) -> str:
     if is_ready(url, "/readyz"):
         return url
     service = spawn([sys.executable, "-m", "local", "run"], cwd=ROOT)
-    stack.callback(terminate, service, within_s=STOP_TIMEOUT_S)
+    stack.callback(end_family, service, within_s=stop_timeout_s() + SERVERS_STOP_S)
     _wait_until_ready(service, url, "/readyz")
     return url
 

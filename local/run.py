@@ -15,12 +15,10 @@ from local.places import LOCAL, PACKAGE, ROOT, RUN_LOCK, RUNNING
 from local.process import check_port, exclusive, spawn, terminate
 from local.server import Server
 from local.servers import Postgres, Valkey
-from local.variables import address, environment, is_set
+from local.variables import address, environment, is_set, stop_timeout_s
 
-# Gunicorn itself keeps to GRACEFUL_TIMEOUT_S, 30 s by default. These are for what an earlier run left, and for a Gunicorn
-# that hangs.
+# For what an earlier run left.
 LEFTOVER_TIMEOUT_S = 40.0
-STOP_TIMEOUT_S = 300.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -30,7 +28,7 @@ class Mode:
 
     defaults: Mapping[str, str] = field(default_factory=dict)
     stdin: int | None = subprocess.DEVNULL
-    stop_timeout_s: float = STOP_TIMEOUT_S
+    stop_timeout_s: float | None = None
     ready: Callable[[subprocess.Popen[bytes], ExitStack], None] = lambda _service, _stack: None
 
 
@@ -88,7 +86,7 @@ def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int,
     process = spawn(
         [sys.executable, "-m", PACKAGE, command], env=variables, cwd=ROOT, pass_fds=[lock], stdin=mode.stdin
     )
-    stack.callback(terminate, process, within_s=mode.stop_timeout_s)
+    stack.callback(terminate, process, within_s=mode.stop_timeout_s or stop_timeout_s())
     return process
 
 

@@ -16,6 +16,8 @@ DEFAULTS = {
     "STATE_DIR": str(LOCAL / "state"),
 }
 
+STOP_MARGIN_S = 15.0
+
 
 def lookup(name: str, default: str = "") -> str:
     """The service's own order: an empty variable is none, and the environment goes before `.env`."""
@@ -35,6 +37,14 @@ def environment(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str
 def without_libpq(variables: Mapping[str, str]) -> dict[str, str]:
     """Without PGSSLMODE, PGSERVICE and their like, which say how to reach some other Postgres than our own."""
     return {name: value for name, value in variables.items() if not name.startswith("PG")}
+
+
+def stop_timeout_s() -> float:
+    """Return the seconds after which a service that was told to stop is frozen, because by itself it takes less."""
+    try:
+        return float(lookup("GRACEFUL_TIMEOUT_S", "30")) + float(lookup("STOP_DELAY_S", "0")) + STOP_MARGIN_S
+    except ValueError:
+        return STOP_MARGIN_S  # the service refuses such a value and never starts
 
 
 def address() -> tuple[str, int]:

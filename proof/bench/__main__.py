@@ -7,12 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from local.patience import Patience
 from local.process import LocalError
 from proof.bench import connections, cpu, figures, life, routes, switches
 from proof.bench.deployment import Backends, backends
 from proof.bench.report import Report, print_report, write
 from proof.bench.routes import Progress, Samples
 
+STEP_S = 180.0
+"""Seconds of a step beside the measured ones: deployments start and stop in it."""
 PARTS = (*routes.ROUTES, "switches", "cpu", "connections", "many", "life")
 
 
@@ -20,8 +23,13 @@ def main() -> int:
     given = _parser().parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     try:
-        with backends() as servers, console.status("starting") as status:
-            report = _bench(given, servers, status.update)
+        with Patience("The start", STEP_S) as patience, backends() as servers, console.status("starting") as status:
+
+            def progress(what: str) -> None:
+                patience.step(f"The measurement {what!r}", STEP_S + 10 * given.seconds)
+                status.update(what)
+
+            report = _bench(given, servers, progress)
     except LocalError as reason:
         sys.exit(f"bench: {reason}")
     print_report(report, console)

@@ -9,6 +9,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from local.patience import Patience
 from local.process import LocalError
 from proof.bench.deployment import backends, deployment
 from proof.chaos.drill import Verdict, drill
@@ -21,19 +22,25 @@ from proof.chaos.stage import stage
 from proof.chaos.traffic import Traffic
 from proof.prove.bench import raise_file_limit
 
+START_S = 240.0
+FAULT_S = 300.0
+"""Seconds of a fault with all that follows: its setting, the recovery and the count of the clicks."""
+CLIMB_S = 600.0
+
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     raise_file_limit()
     try:
-        if given.overload:
-            return overload(console)
-        if given.siege:
-            return siege(given.siege, console)
-        if given.soak:
-            return uvloop.run(_soak(given, console))
-        verdicts = uvloop.run(_strike(given, console))
+        with Patience("The start", START_S) as patience:
+            if given.overload:
+                return overload(console, patience)
+            if given.siege:
+                return siege(given.siege, console, patience)
+            if given.soak:
+                return uvloop.run(_soak(given, console, patience))
+            verdicts = uvloop.run(_strike(given, console, patience))
     except LocalError as reason:
         sys.exit(f"chaos: {reason}")
     print_table(verdicts, console)
@@ -42,39 +49,43 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(verdict.broken for verdict in verdicts))
 
 
-async def _strike(given: argparse.Namespace, console: Console) -> list[Verdict]:
+async def _strike(given: argparse.Namespace, console: Console, patience: Patience) -> list[Verdict]:
     faults = _chosen(given)
     verdicts: list[Verdict] = []
     async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
         for fault in faults:
+            patience.step(f"The fault {fault.name!r}", FAULT_S)
             console.print(f"{len(verdicts) + 1}/{len(faults)} {fault.name}", end=" ")
             verdicts.append(await drill(fault, built, traffic))
             console.print(f"{verdicts[-1].seconds:.0f} s", "[bold red]broken[/]" if verdicts[-1].broken else "")
     return verdicts
 
 
-def overload(console: Console) -> int:
+def overload(console: Console, patience: Patience) -> int:
     """Overload one worker. The generator has the other core, so a machine that others use as well says little here."""
     climbs = []
     with backends() as servers, deployment("ours", servers, LAB_ENABLED="1") as server:
         (worker,) = server.workers()
         for name, (path, rate) in ROUTES.items():
+            patience.step(f"The overload by {name!r}", CLIMB_S)
             climbs.append(Climb(name, list(climb(server.url, path.format(code=server.codes[0]), rate, worker.pid))))
             print_waves(climbs[-1], console)
     print_climbs(climbs, console)
     return int(any(each.kept < KEEPS for each in climbs))
 
 
-def siege(clients: int, console: Console) -> int:
+def siege(clients: int, console: Console, patience: Patience) -> int:
     with backends() as servers, deployment("ours", servers, workers=1, **SETTINGS) as server:
         (worker,) = server.workers()
+        patience.step("The siege", CLIMB_S)
         sieges = uvloop.run(besiege(server.url, server.codes[0], worker, clients))
     print_sieges(sieges, clients, console)
     return int(any(each.broken for each in sieges))
 
 
-async def _soak(given: argparse.Namespace, console: Console) -> int:
+async def _soak(given: argparse.Namespace, console: Console, patience: Patience) -> int:
     async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
+        patience.step("The soak", FAULT_S + 60 * given.soak)
         tally, lines, samples = await soak(built, traffic, given.soak)
     print_lines(tally, lines, given.soak, console)
     if replacements := samples[-1]["replacements"]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from local.patience import Patience
 from local.process import LocalError
 from proof.prove.experiments import EXPERIMENTS
 from proof.prove.proof import Options, Proof
@@ -16,6 +17,10 @@ from proof.prove.report import write
 from proof.prove.run import prove
 from proof.prove.tables import print_proof
 
+START_S = 240.0
+"""Seconds for the start of all services."""
+WINDOW_S = 90.0
+"""Seconds of a window beside those that are measured: until the service is calm, and for a restart if it never is."""
 QUICK = Options(seconds=0.75, repeat=1, connections=2000)
 
 
@@ -34,10 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: Options, console: Console) -> Proof:
     columns = (TextColumn("{task.description:<12}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar, Patience("The start", START_S) as patience:
         task = bar.add_task("starting", total=None)
 
         def step(experiment: str, done: int, total: int) -> None:
+            patience.step(
+                f"Window {done + 1} of {total}, of the experiment {experiment!r},", WINDOW_S + options.seconds
+            )
             bar.update(task, description=experiment, completed=done, total=total)
 
         return prove(options, step)
