@@ -67,7 +67,7 @@ def scrape() -> bytes:
 
 
 def _files(path: Path) -> list[Path]:
-    """What prometheus_client writes: it would count a file of another name as of the kind of whatever it read before."""
+    """Return the files of prometheus_client, which counts a file of another name as of the kind that it read before."""
     return [file for file in path.glob("*.db") if file.name.partition("_")[0] in KINDS]
 
 
