@@ -102,7 +102,9 @@ def says(rows: Sequence[Run]) -> str:
 
 
 def _rate(run: Run) -> str:
-    return f"{run.answers_per_s:,.0f}/s"
+    """Three digits, so that the ratio behind it is the quotient of what is read."""
+    rate = run.answers_per_s
+    return f"{rate:,.0f}/s" if rate >= 100 or rate == int(rate) else f"{rate:.3g}/s"
 
 
 def _workers(run: Run) -> str:

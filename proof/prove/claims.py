@@ -49,6 +49,11 @@ class Claim:
         return median(self.ratios) if self.ratios else math.nan
 
     @property
+    def made_of(self) -> str:
+        """What is divided by what; figures are medians of all repetitions, which need not belong to the same one."""
+        return f"{self.compares}, median of {len(self.ratios)} pairs" if len(self.ratios) > 1 else self.compares
+
+    @property
     def verdict(self) -> Verdict:
         if self.faults:
             return "not proved"

@@ -35,7 +35,7 @@ def _table(claim: Claim) -> Table:
     table.add_column()
     for figure in claim.figures:
         table.add_row(f"  {figure.label}", number(figure.value), figure.unit)
-    table.add_row(f"  [bold]{claim.compares}[/]", f"[bold]{number(claim.ratio)}[/]", f"expected {claim.bound}")
+    table.add_row(f"  [bold]{claim.made_of}[/]", f"[bold]{number(claim.ratio)}[/]", f"expected {claim.bound}")
     table.add_row(f"  [{STYLES[claim.verdict]}]{claim.verdict}[/]")
     if claim.why:
         table.caption, table.caption_justify = f"  {escape(claim.why)}", "left"

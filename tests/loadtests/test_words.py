@@ -117,6 +117,7 @@ def run(workers: int, rate: float, **more: Any) -> Run:
     [
         ([run(1, 44), run(2, 83)], "44/s with 1 worker, 83/s with 2 workers: 1.9 times."),
         ([run(2, 83), run(1, 44)], "44/s with 1 worker, 83/s with 2 workers: 1.9 times."),
+        ([run(1, 1.6), run(2, 3.4)], "1.6/s with 1 worker, 3.4/s with 2 workers: 2.1 times."),
         (
             [run(1, 988), run(1, 990), run(2, 991)],
             "990/s with 1 worker, 991/s with 2 workers: 1.0 times, which is the same.",

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from proof.bench import figures
+from proof.bench.sample import Sample, Series
+from proof.bench.switches import DEFAULTS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,12 +24,12 @@ def test_without_wrk_it_compares_cpu_time_and_says_what_it_cannot(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "wrk is not installed" in done.stdout
     report = json.loads((tmp_path / "bench.json").read_text())
-    figures = {figure["name"]: figure["value"] for figure in report["figures"]}
-    assert figures.keys() == {
+    values = {figure["name"]: figure["value"] for figure in report["figures"]}
+    assert values.keys() == {
         "read, textbook / ours, CPU a request",
         "read, textbook, logging / ours, CPU a request",
     }
-    assert all(value > 1 for value in figures.values())
+    assert all(value > 1 for value in values.values())
     assert report["generator"] == "python"
     assert {name: rounds[0]["errors"] for name, rounds in report["rounds"]["read"].items()} == {
         "ours": 0,
@@ -33,3 +37,14 @@ def test_without_wrk_it_compares_cpu_time_and_says_what_it_cannot(tmp_path: Path
         "textbook, logging": 0,
     }
     assert (tmp_path / "bench.svg").read_text().startswith("<?xml")
+
+
+def test_a_ratio_is_the_quotient_of_the_medians_that_are_printed() -> None:
+    """The median of the ratios of the rounds is another number: 2 here, where the medians are 30 and 20."""
+    ours = Series([Sample(30, 10, 0, 0, 0, 0), Sample(10, 20, 0, 0, 0, 0), Sample(40, 30, 0, 0, 0, 0)])
+    theirs = Series([Sample(15, 20, 0, 0, 0, 0), Sample(20, 10, 0, 0, 0, 0), Sample(20, 90, 0, 0, 0, 0)])
+    found = {each.name: each.value for each in figures.of_routes({"read": {"ours": ours, "textbook": theirs}})}
+    assert found["read, textbook / ours, CPU a request"] == 1.0
+    assert found.get("read, ours / textbook, requests/s", 1.5) == 1.5
+    switched = list(figures.of_switches({"read": {DEFAULTS: ours, "tracing": theirs}}))
+    assert [(each.value, each.detail[:16]) for each in switched] == [(1.0, "20.0 and 20.0 µs")]

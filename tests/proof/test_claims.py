@@ -58,6 +58,7 @@ def test_ratio_is_the_median_of_the_repetitions() -> None:
     claim = Evidence({"w": [GOOD]}, ["w"]).claim(
         "n", "s", compares="c", bound=at_least(10), ratios=(3.0, 30.0, 12.0), figures=[]
     )
+    assert claim.made_of == "c, median of 3 pairs"
     assert claim.ratio == 12
     assert claim.verdict == PROVED
 
