@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from brigade.stores.needs import needs
     from brigade.telemetry.metrics import counter, gauge, histogram
     from brigade.web.body import Body, Text, location
+    from brigade.web.event_stream import EventStream
     from brigade.web.limits import route_limits
     from brigade.web.problems import documented, may_raise
 
@@ -53,6 +54,7 @@ _MODULES = {
     "brigade.stores.database": ("acquire", "read"),
     "brigade.telemetry.metrics": ("counter", "gauge", "histogram"),
     "brigade.web.body": ("Body", "Text", "location"),
+    "brigade.web.event_stream": ("EventStream",),
     "brigade.web.limits": ("route_limits",),
     "brigade.web.problems": ("documented", "may_raise"),
 }
@@ -65,6 +67,7 @@ __all__ = [
     "CacheUnavailable",
     "ConfigurationError",
     "DatabaseUnavailable",
+    "EventStream",
     "JobRun",
     "Jobs",
     "Lane",

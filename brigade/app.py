@@ -32,6 +32,7 @@ from brigade.web.probes import PROBE_PATHS, is_probe
 from brigade.web.rate_limit import Allowance
 from brigade.web.root_path import WithRootPath, without_prefix
 from brigade.web.shortcuts import Shortcuts
+from brigade.web.streams import WebSockets
 
 
 class Feature(Protocol):
@@ -102,6 +103,9 @@ class Brigade(FastAPI):
         if self.settings.root_path and "path" in scope:
             scope["path"] = without_prefix(scope["path"], self.settings.root_path)
         if scope["type"] != "http" or self.middleware_stack is None:
+            if scope["type"] == "websocket":
+                await self.websockets(scope, receive, send)
+                return
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
@@ -132,6 +136,7 @@ class Brigade(FastAPI):
         app = HotPaths(Guards(app, limits=self.limits, body_timeout_s=settings.body_timeout_s), self.hot_routes)
         outer = cors(app, settings.cors_origins) if settings.cors_origins else app
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
+        self.websockets = WebSockets(super().__call__, iter_route_contexts(self.routes), settings, worker)
         observe = Observe(outer, stats=self.stats, worker=worker, sample=settings.access_log_sample)
         self.shortcuts = Shortcuts(
             app, observe, trusted_proxies=settings.proxies_as_seen, cors=bool(settings.cors_origins)
@@ -160,6 +165,7 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             rate = app.settings.rate_limit
             app.state.allowance = Allowance(resources.cache, rate) if rate else None
             yield {
+                "service.has_websocket": app.websockets.has if app.websockets.paths else None,
                 "service.shortcuts": app.shortcuts,
                 "service.probe_paths": PROBE_PATHS,
                 "service.serving": resources.loop_watch.watch,

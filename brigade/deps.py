@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 
 from brigade.errors import DatabaseUnavailable, LaneFull, TooManyRequests, Unauthorized
 from brigade.jobs import JobQueue
@@ -32,7 +33,7 @@ def resources_of(app: Starlette) -> Resources:
     return resources
 
 
-async def get_resources(request: Request) -> Resources:
+async def get_resources(request: HTTPConnection) -> Resources:
     return resources_of(request.app)
 
 
@@ -40,25 +41,25 @@ AllResources = Annotated[Resources, Depends(get_resources)]
 
 
 @may_raise(DatabaseUnavailable)
-async def get_pg(request: Request) -> Pool:
+async def get_pg(request: HTTPConnection) -> Pool:
     return resources_of(request.app).pg
 
 
-async def get_cache(request: Request) -> _Cache:
+async def get_cache(request: HTTPConnection) -> _Cache:
     return resources_of(request.app).cache
 
 
 @may_raise(LaneFull)
-async def get_lane(request: Request) -> CpuLane:
+async def get_lane(request: HTTPConnection) -> CpuLane:
     return resources_of(request.app).lane
 
 
 @may_raise(DatabaseUnavailable)
-async def get_jobs(request: Request) -> JobQueue:
+async def get_jobs(request: HTTPConnection) -> JobQueue:
     return JobQueue(resources_of(request.app).pg)
 
 
-async def get_settings(request: Request) -> Settings:
+async def get_settings(request: HTTPConnection) -> Settings:
     return resources_of(request.app).settings
 
 
@@ -70,7 +71,7 @@ SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
 @may_raise(TooManyRequests)
-async def limit_address(request: Request) -> None:
+async def limit_address(request: HTTPConnection) -> None:
     """Limit the requests of one address, for a route that is open and costs something. `require_key` limits keyed ones.
 
     Raises:

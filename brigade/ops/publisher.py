@@ -16,6 +16,7 @@ from brigade import __version__
 from brigade.ops.workers import in_flight
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
+from brigade.server.streams import streams
 from brigade.tasks import FAILURES
 from brigade.telemetry import metrics
 from brigade.telemetry.log_throttle import LogThrottle
@@ -33,6 +34,9 @@ CPU = gauge("worker_cpu_cores", "CPUs that the worker used in the last second.")
 IN_FLIGHT = gauge("http_requests_in_flight", "Requests that wait for their answer.")
 CONNECTIONS = gauge("http_connections", "Client connections, idle ones included.")
 REFUSED = counter("http_requests_refused", "Answers the server gave for the application.", ["status"])
+STREAMS = gauge("streams", "WebSockets and event streams that are open.", ["kind"])
+STREAMS_OPENED = counter("streams_opened", "WebSockets and event streams that were opened.", ["kind"])
+STREAMS_REFUSED = counter("streams_refused", "WebSockets and event streams that were not, by why.", ["reason"])
 
 LAG = histogram("event_loop_lag_seconds", "How much later than due the loop turned.", buckets=BUCKETS_S)
 STALL = gauge("event_loop_stall_seconds", "How long the loop has been due to turn.")
@@ -84,7 +88,7 @@ class Publisher:
 
     def _publish(self) -> None:
         """Tell every figure. One that cannot be told holds up no other."""
-        for tell_news in (self._worker, self._loop, self._backends, *metrics.told_each_second):
+        for tell_news in (self._worker, self._streams, self._loop, self._backends, *metrics.told_each_second):
             try:
                 tell_news()
             except Exception:
@@ -101,6 +105,15 @@ class Publisher:
         CONNECTIONS.set(lifecycle.connections)
         for status, total in dict(lifecycle.refused).items():
             tell(REFUSED.labels(str(status)), total)
+
+    @staticmethod
+    def _streams() -> None:
+        for kind, count in dict(streams.open).items():
+            STREAMS.labels(kind).set(count)
+        for kind, total in dict(streams.opened).items():
+            tell(STREAMS_OPENED.labels(kind), total)
+        for reason, total in dict(streams.refused).items():
+            tell(STREAMS_REFUSED.labels(reason), total)
 
     def _loop(self) -> None:
         watch, lane = self.resources.loop_watch, self.resources.lane

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from brigade.resources import Resources
 from brigade.server.admission import admission
 from brigade.server.lifecycle import lifecycle
+from brigade.server.streams import streams
 from brigade.telemetry.metrics import WorkerStats
 
 FROZEN_MS = 300
@@ -90,6 +91,7 @@ class OwnState:
             requests_total=stats.requests_total,
             in_flight=in_flight(stats),
             connections=lifecycle.connections,
+            streams=streams.count,
             loop_lag_ms=LoopLag(**resources.loop_watch.lag_ms()),
             cpu_lane=LaneState(running=lane.running, waiting=lane.waiting, threads=lane.threads),
             db_pool=PoolState(in_use=pg.get_size() - idle, idle=idle, max=pg.get_max_size()),

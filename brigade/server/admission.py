@@ -12,8 +12,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from brigade.server.cycle import Cycle, as_lines
+from brigade.server.cycle import Cycle, Slots, as_lines
 from brigade.server.lifecycle import lifecycle
+from brigade.server.output import end_when_unheard
 from brigade.server.protocol import Protocol
 from brigade.server.refusals import announcer, crowded
 from brigade.settings import Settings
@@ -29,12 +30,6 @@ MAX_PROBES = 100
 TURN_S = 0.004
 """How long an iteration should take while requests wait. After a shorter one more of them begin, after a longer one fewer."""
 LEAST = 4
-
-
-class Slots:
-    def __init__(self) -> None:
-        self.under_way = 0
-        """Requests that have begun and not ended."""
 
 
 class Admission(Slots):
@@ -95,6 +90,10 @@ class AdmittingProtocol(Protocol):
         self._most = settings.max_in_flight
         self._probe_paths: frozenset[str] = self.app_state.get("service.probe_paths", frozenset())
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.extensions["service.hold"] = self._hold
+
     def connection_lost(self, exc: Exception | None) -> None:
         paused.pop(self, None)
         super().connection_lost(exc)
@@ -120,9 +119,10 @@ class AdmittingProtocol(Protocol):
             cycle.release()
         else:
             slots.under_way += 1
-            self._start_asgi_task(cycle, partial(self._serve, cycle, slots))
+            cycle.slots = slots
+            self._start_asgi_task(cycle, partial(self._serve, cycle))
 
-    async def _serve(self, cycle: Cycle, slots: Slots, *asgi: Any) -> Any:
+    async def _serve(self, cycle: Cycle, *asgi: Any) -> Any:
         """Free the slot as soon as the response is sent. The task's done-callback runs one iteration later, when the client
         may already have sent its next request.
         """
@@ -133,9 +133,20 @@ class AdmittingProtocol(Protocol):
             raise
         finally:
             cycle.release()
+            self._free_slot(cycle)
+
+    def _free_slot(self, cycle: Cycle) -> None:
+        slots, cycle.slots = cycle.slots, None
+        if slots is not None:
             if paused and slots is admission:
                 self._resume_others()
             slots.under_way -= 1
+
+    def _hold(self) -> None:
+        """The answer is a stream. It lasts as long as its client stays, and is no longer a request in flight."""
+        if self.answering is not None:
+            self._free_slot(self.answering)
+            end_when_unheard(self.transport)
 
     def _turn_away(self, cycle: Cycle, most: int) -> None:
         """Without a task and without the application: what cannot be served must not take the time of what can."""

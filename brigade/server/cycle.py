@@ -24,9 +24,17 @@ def as_lines(headers: list[Header]) -> bytes:
     return b"".join([*[b"%s: %s\r\n" % header for header in headers], b"\r\n"])
 
 
+class Slots:
+    def __init__(self) -> None:
+        self.under_way = 0
+        """Requests that have begun and not ended."""
+
+
 class Cycle(Holder, RequestResponseCycle):
     transport: Output  # type: ignore[assignment]  # it has all that uvicorn uses of a transport
     stage = Stage.WAITING
+    slots: Slots | None = None
+    """The slots of which it has one, while it counts as a request in flight."""
 
     async def receive(self) -> Any:
         message = await super().receive()

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import socket
 import sys
 import termios
 from collections.abc import Callable
@@ -11,6 +12,10 @@ LINGER_S = 2.0
 """How long a lingering close reads on after everything has been sent. The kernel would reset the connection, and drop
 what the client has not yet read, if bytes arrived on a closed socket.
 """
+
+
+UNHEARD_S = 40.0
+"""Seconds without an acknowledgement after which a client that only listens is taken to be gone."""
 
 
 class Sending(Enum):
@@ -105,3 +110,11 @@ def _count_unsent(transport: asyncio.Transport) -> int:
     """
     queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+
+
+def end_when_unheard(transport: asyncio.Transport) -> None:
+    """Have the kernel end the connection of a client that vanished (RFC 5482). By itself it takes a quarter of an hour."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    connection = transport.get_extra_info("socket")
+    if option is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, option, round(UNHEARD_S * 1000))

@@ -12,8 +12,8 @@ from brigade.headers import declared_bytes
 from brigade.server.connection import Reading
 from brigade.server.cycle import Cycle, Stage
 from brigade.server.refusals import Refused
-from brigade.server.requests import RequestReader
 from brigade.server.sizes import MAX_PIPELINED
+from brigade.server.upgrade import UpgradeReader
 from brigade.settings import Settings
 
 
@@ -23,7 +23,7 @@ class Shortcuts(typing.Protocol):
     def begin(self, scope: Any, finish: Callable[[Any], bool]) -> bool: ...
 
 
-class Protocol(RequestReader):
+class Protocol(UpgradeReader):
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, settings=settings, **kwargs)
         self._shortcuts: Shortcuts | None = self.app_state.get("service.shortcuts")

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from brigade.headers import Header, declared_bytes
 from brigade.server.connection import Connection, Reading
-from brigade.server.cycle import Cycle, Http10Cycle, Stage, as_lines
+from brigade.server.cycle import Cycle, Http10Cycle, Stage
 from brigade.server.heads import check_head, split_target
 from brigade.server.lifecycle import lifecycle
 from brigade.server.memory import COLLECTED_BYTES
@@ -54,6 +54,10 @@ class RequestReader(Connection):
         """More of a body has come, and not its end."""
 
     @abstractmethod
+    def meet_upgrade(self, rest: bytes) -> None:
+        """A head has come that offers another protocol, and `rest` behind it."""
+
+    @abstractmethod
     def begin_complete(self, cycle: Cycle) -> None:
         """All of a request has come."""
 
@@ -72,7 +76,7 @@ class RequestReader(Connection):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                self._decline_upgrade(data[upgrade.args[0] :])
+                self.meet_upgrade(data[upgrade.args[0] :])
             if self.reading is BODY:
                 self.sizes.add_to_body()
                 self.begin_early()
@@ -85,24 +89,12 @@ class RequestReader(Connection):
         except Refused as refused:
             self.refuse(refused)
         else:
-            if self._deadline is None and (self.reading is not NEXT or self.answering is None):
+            if (
+                self._deadline is None
+                and self.reading is not NOTHING
+                and (self.reading is not NEXT or self.answering is None)
+            ):
                 self._start_deadline()
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Parse the head again without its Upgrade field, because a server goes on in HTTP/1.1 if it does not speak the
-        protocol that the client offers (RFC 9110, 7.8). The parser takes a request that offers one to have no body,
-        and would read the body as the next request. To speak a protocol, hand the connection over here instead.
-        """
-        while True:
-            version, method = self.parser.get_http_version().encode(), self.parser.get_method()
-            fields = [field for field in self.headers if field[0] != b"upgrade"]
-            self.parser = new_parser(self)
-            self.parser.feed_data(b"%s %s HTTP/%s\r\n%s" % (method, self.url, version, as_lines(fields)))
-            try:
-                self.parser.feed_data(rest)
-                break
-            except httptools.HttpParserUpgrade as upgrade:  # that of the next request
-                rest = rest[upgrade.args[0] :]
 
     def on_message_begin(self) -> None:
         self.reading = HEAD

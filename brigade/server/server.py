@@ -21,6 +21,7 @@ from brigade.server.admission import AdmittingProtocol
 from brigade.server.balance import Acceptor
 from brigade.server.lifecycle import State, lifecycle, roster
 from brigade.server.ops_port import OpsPort
+from brigade.server.streams import streams
 from brigade.settings import Settings
 
 HEARTBEAT_S = 1.0
@@ -50,6 +51,7 @@ class Server(uvicorn.Server):
         self, config: uvicorn.Config, settings: Settings, *, slot: int, master: int, notify: Callable[[], None]
     ) -> None:
         config.http = functools.partial(AdmittingProtocol, settings=settings)  # type: ignore[assignment]
+        config.ws_max_size = settings.ws_max_message_bytes
         super().__init__(config)
         self._settings = settings
         self._slot = slot
@@ -148,7 +150,8 @@ class Server(uvicorn.Server):
         connections, tasks = self.server_state.connections, self.server_state.tasks
         for connection in list(connections):
             connection.shutdown()
-        log.info("Draining: %d connections, %d requests.", len(connections), len(tasks))
+        log.info("Draining: %d connections, %d requests, %d streams.", len(connections), len(tasks), streams.count)
+        streams.tell_all(settings.drain_timeout_s)
         # Two sets of uvicorn's, which tell nobody when they are empty.
         while (connections or tasks) and not self._in_a_hurry and time.monotonic() < started + settings.drain_timeout_s:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
@@ -166,6 +169,9 @@ class Server(uvicorn.Server):
 
     async def _cut(self) -> None:
         state = self.server_state
+        if streams.count:
+            streams.tell_all()
+            await asyncio.wait(state.tasks, timeout=CUT_S)
         if state.tasks:
             logging.getLogger("uvicorn.error").addFilter(_is_not_cancellation)
             seconds = self._settings.drain_timeout_s

@@ -36,7 +36,8 @@ CAUSES = {State.STARTING: "failed start", State.STOPPING: "told", State.RECYCLIN
 class Worker(UvicornWorker):  # type: ignore[misc]
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "ws": "none",
+        "ws": "none",  # brigade.server.upgrade has them
+        "ws_per_message_deflate": False,
         "lifespan": "on",
         "access_log": False,
         "server_header": False,

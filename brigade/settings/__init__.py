@@ -105,6 +105,10 @@ class Settings(BaseSettings):
 
     max_in_flight: PositiveInt = 1000
     """Requests that one worker works on at the same time; one more is answered 503, except health checks such as /livez."""
+    max_streams: NonNegativeInt = 2000
+    """WebSockets and event streams that one worker holds at the same time; one more is answered 503."""
+    ws_max_message_bytes: PositiveInt = 65_536
+    """Largest message that a WebSocket takes, in bytes; a larger one closes it with 1009."""
     request_timeout_s: PositiveFloat = 15.0
     """Seconds a request may take before it is answered 503, without the time in which its body arrives."""
     graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0

@@ -71,6 +71,11 @@ DURATION = histogram(
     "http_request_duration_seconds", "From a request's head to the end of its answer.", ["route", "method"],
     buckets=REQUEST_BUCKETS_S,
 )  # fmt: skip
+held = Tally(
+    histogram(
+        "stream_duration_seconds", "How long WebSockets and event streams were open.", buckets=(1, 10, 60, 600, 3600)
+    )
+)
 abandoned = Count(counter("http_requests_abandoned", "Clients that went away before their answer."))
 
 _log_lines_dropped = counter("log_lines_dropped", "Log lines that nobody took.")

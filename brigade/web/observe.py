@@ -80,7 +80,7 @@ class Observe:
             self.stats.requests_total += 1
             duration_s = time.perf_counter() - started_s
             if route is not None:
-                route.durations.add(duration_s)
+                (metrics.held if "held" in scope else route.durations).add(duration_s)
             else:
                 metrics.abandoned.total += 1
             if status >= 500 or "key" in scope or (self.samples(scope) and not is_probe(scope)):

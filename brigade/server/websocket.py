@@ -1,0 +1,147 @@
+"""A connection that has become a WebSocket: uvicorn's own protocol with bounds, and with a word before each end."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.protocol import State
+
+from brigade.server.cycle import as_lines
+from brigade.server.lifecycle import lifecycle
+from brigade.server.output import LINGER_S, Output
+from brigade.server.streams import streams
+
+HANDSHAKE = {b"host", b"connection", b"upgrade"}
+SERVICE_RESTART = 1012
+"""The close code that asks a client to connect again (RFC 6455, 7.4.2, and the registry of IANA)."""
+INTERNAL_ERROR, TOO_BIG, ABNORMAL = 1011, 1009, 1006
+
+MAX_FRAMES = 1000
+"""Frames of one message, at most. An empty one takes 6 bytes on the wire and more in memory."""
+ABANDONED_S = 2.0
+"""Seconds for the application to end after its client has gone, before it is cancelled: it may wait for something else."""
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    def __init__(self, *args: Any, scope: Any, patience_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handshake = scope
+        self._patience_s = patience_s
+        self.close_timeout = LINGER_S
+        self._ending = False
+        """We have sent a close frame and wait for the client's."""
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Take the connection over. The head has been parsed; of it, the handshake needs some fields alone."""
+        self.connection_made(transport)
+        self.output = Output(transport, self.loop, transport.close, self._patience_s)
+        transport.set_protocol(self)
+        streams.join(self, self.tell)
+        fields = [
+            field
+            for field in self._handshake["headers"]
+            if field[0] in HANDSHAKE or field[0].startswith(b"sec-websocket-")
+        ]
+        self.data_received(b"GET / HTTP/1.1\r\n" + as_lines(fields))
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # as open as ASGI's
+            scope |= {**self._handshake, "scheme": self.scheme}
+            scope["extensions"]["service.close_code"] = self.close_code
+        del self._handshake
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lifecycle.connections -= 1
+        streams.leave(self)
+        self.output.cancel()
+        super().connection_lost(exc)
+        del self.output
+        task = getattr(self, "_task", None)
+        if task is not None and not task.done():
+            self.loop.call_later(ABANDONED_S, task.cancel)
+
+    async def run_asgi(self) -> None:
+        self._task, code = asyncio.current_task(), 1000
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except asyncio.CancelledError:
+            code = SERVICE_RESTART
+            raise
+        except Exception:
+            code = INTERNAL_ERROR
+            self.logger.exception("Exception in ASGI application\n")
+        finally:
+            if not self.handshake_complete:
+                self.send_500_response()
+                self.transport.close()
+            else:
+                self._send_close(code)
+
+    # What bounds it
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.output.expect_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.output.reader_took_all()
+
+    def handle_ping(self) -> None:
+        """Leave out pongs that a client asks for and does not read."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MAX_FRAMES:
+            super().handle_cont(event)
+        else:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_BIG, "reason": ""})
+            self._send_close(TOO_BIG, f"A message may have {MAX_FRAMES} frames.")
+
+    def send_receive_event_to_app(self) -> None:
+        if self._ending:
+            self.frames = []
+        else:
+            super().send_receive_event_to_app()
+
+    # Its end
+
+    def close_code(self) -> int:
+        """The code of the first close frame, of either side."""
+        first = self.conn.close_rcvd if self.conn.close_rcvd_then_sent else self.conn.close_sent
+        return int(first.code) if first is not None else ABNORMAL
+
+    def tell(self) -> None:
+        """The worker leaves."""
+        if self.handshake_complete and not self._ending and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": ""})
+            self._send_close(SERVICE_RESTART)
+
+    def _send_close(self, code: int, reason: str = "") -> None:
+        """Send a close frame, and wait a moment for the client's: bytes that nobody reads would reset the connection."""
+        self.stop_keepalive()
+        if self._ending or self.close_sent or self.transport.is_closing() or self.conn.state is not State.OPEN:
+            return
+        self._ending = True
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+
+    def shutdown(self) -> None:
+        """The worker has begun to leave: `streams` tells each in its turn."""
+
+    def cut(self) -> None:
+        """The worker waits no longer."""
+        self.tell()
+        self.transport.close()

@@ -1,0 +1,172 @@
+"""WebSockets on their way to the application: who may open one, how many there are, and a line of the log at the end of each."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi.routing import RouteContext
+from starlette.datastructures import Headers
+from starlette.routing import WebSocketRoute, compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from brigade.errors import Problem
+from brigade.headers import Header
+from brigade.server.lifecycle import lifecycle
+from brigade.server.streams import Streams, streams
+from brigade.settings import Settings
+from brigade.telemetry import metrics
+from brigade.telemetry.access_log import PATH_SHOWN
+from brigade.telemetry.logs import request_id
+from brigade.web.observe import identify
+from brigade.web.problems import render
+from brigade.web.root_path import without_prefix
+
+INTERNAL_ERROR, ABNORMAL = 1011, 1006
+CLOSE_CODE = "service.close_code"
+"""The ASGI extension of brigade.server.websocket: what the connection itself knows of its end."""
+DENIAL = "websocket.http.response"
+
+log = structlog.get_logger("service.streams")
+
+
+class NoRoom(Problem):
+    status, type, title = 503, "urn:problem:crowded", "Too many streams at once"
+
+
+class Forbidden(Problem):
+    status, type, title = 403, "urn:problem:foreign-origin", "Pages of this origin may not connect"
+
+
+def refusal(streams: Streams, most: int) -> NoRoom | None:
+    """Why there is no room for one more stream."""
+    if lifecycle.leaving:
+        return NoRoom("This worker is leaving.", headers={"Retry-After": "1", "Connection": "close"})
+    if streams.count >= most:
+        return NoRoom(f"{most} streams are open already.", headers={"Retry-After": "1"})
+    return None
+
+
+class WebSockets:
+    """`app` is FastAPI itself. Nothing of this is on the way of a request."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[RouteContext], settings: Settings, worker: str | None) -> None:
+        self.app = app
+        paths = [each.path for each in routes if each.path and isinstance(each.route, WebSocketRoute)]
+        self.paths = [compile_path(path)[0].match for path in paths]
+        self._settings = settings
+        self._worker = [(b"x-worker", worker.encode())] if worker else []
+
+    def has(self, scope: Scope) -> bool:
+        """Whether there is a WebSocket at this address. If not, the server declines the upgrade and goes on in HTTP."""
+        path = without_prefix(scope["path"], self._settings.root_path)
+        return any(matches(path) for matches in self.paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id.set((identifier := identify(scope)).decode())
+        reason = self._refusal(scope)
+        if reason is not None:
+            streams.refused[reason.type.rpartition(":")[2]] += 1
+            log.info("websocket refused", status=reason.status, path=scope["path"][:PATH_SHOWN], detail=reason.detail)
+            await deny(reason, scope, receive, send)
+            return
+        one = OneWebSocket(scope, receive, send, [(b"x-request-id", identifier), *self._worker])
+        with streams.held("websocket"):
+            try:
+                await one.serve(self.app, self._settings.request_timeout_s)
+            finally:
+                one.log_end()
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        origins, headers = self._settings.cors_origins, Headers(scope=scope)
+        origin = headers.get("origin", "").lower()
+        if origins and origin and origin not in origins and urlsplit(origin).netloc != headers.get("host", "").lower():
+            return Forbidden("CORS_ORIGINS does not name the origin of the page.")
+        return refusal(streams, self._settings.max_streams)
+
+
+class OneWebSocket:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, headers: list[Header]) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._headers = headers
+        self._began_s = time.perf_counter()
+        self._accepted = self._closed = False
+        self._code = ABNORMAL
+        self._status = 0
+
+    async def serve(self, app: ASGIApp, timeout_s: float) -> None:
+        """Raises nothing of the application's: an error is logged here, and the client is told."""
+        try:
+            async with asyncio.timeout(timeout_s) as self._deadline:
+                await app(self._scope, self.receive, self.send)
+        except TimeoutError as error:
+            await self._fail(error, NoRoom("The WebSocket was not accepted in time.", headers={"Retry-After": "1"}))
+        except Exception as error:  # noqa: BLE001 - whatever the application does
+            if not (self._closed and _tells_of_the_end(error)):
+                await self._fail(error, Problem("The error has been logged under this request id."))
+
+    async def _fail(self, error: Exception, problem: Problem) -> None:
+        log.error("unhandled error", path=self._scope["path"][:PATH_SHOWN], exc_info=error)
+        if not self._accepted:
+            await deny(problem, self._scope, self._receive, self.send)
+        elif not self._closed:
+            await self.send({"type": "websocket.close", "code": INTERNAL_ERROR})
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect" and not self._closed:
+            self._closed, self._code = True, message.get("code", ABNORMAL)
+        return message
+
+    async def send(self, message: Message) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                self._accepted, self._status = True, 101
+                self._deadline.reschedule(None)
+                message["headers"] = [*message.get("headers", ()), *self._headers]
+            case "websocket.http.response.start":
+                self._status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *self._headers]
+            case "websocket.close":
+                self._closed, self._code = True, message.get("code", 1000)
+                self._status = self._status or 403
+        try:
+            await self._send(message)
+        except OSError:  # the client has gone
+            self._closed = True
+            raise
+
+    def log_end(self) -> None:
+        scope, route = self._scope, self._scope.get("route")
+        ask: Any = scope.get("extensions", {}).get(CLOSE_CODE)
+        code = None if not self._accepted else ask() if ask is not None else self._code
+        client, duration_s = scope.get("client"), time.perf_counter() - self._began_s
+        if self._accepted:
+            metrics.held.add(duration_s)
+        log.info(
+            "websocket",
+            path=scope["path"][:PATH_SHOWN],
+            route=route and route.path,
+            status=self._status or 499,
+            code=code,
+            duration_ms=round(duration_s * 1000, 2),
+            client=client and client[0],
+        )
+
+
+def _tells_of_the_end(error: BaseException) -> bool:
+    """Whether this is how the application learned that its client has gone, perhaps in several tasks."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_tells_of_the_end, error.exceptions))
+    return isinstance(error, OSError | WebSocketDisconnect)
+
+
+async def deny(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer the handshake, by a server that can; one that cannot answers 403."""
+    if DENIAL in scope.get("extensions", {}):
+        await render(problem)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close"})

@@ -1,0 +1,101 @@
+"""A service of WebSockets and event streams for the tests, without a store."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+from fastapi.sse import ServerSentEvent
+
+from brigade import Brigade, EventStream, load_settings
+from brigade.server.admission import admission
+from brigade.server.lifecycle import lifecycle
+from brigade.server.streams import streams
+
+router = APIRouter()
+
+
+@router.websocket("/echo")
+async def echo(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)
+
+
+@router.websocket("/deaf")
+async def never_receives(socket: WebSocket) -> None:
+    """It learns nothing of its client's end."""
+    await socket.accept()
+    await asyncio.sleep(600)
+
+
+@router.websocket("/flood")
+async def flood(socket: WebSocket) -> None:
+    await socket.accept()
+    while True:
+        await socket.send_bytes(bytes(60_000))
+
+
+@router.websocket("/once")
+async def once(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("once")
+
+
+@router.websocket("/broken")
+async def broken(socket: WebSocket) -> None:
+    await socket.accept()
+    raise ZeroDivisionError
+
+
+@router.get("/events")
+async def events(n: int = 0) -> EventStream:
+    async def tick() -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(data={"pid": os.getpid()}, id="1")
+        for number in range(n):
+            yield ServerSentEvent(data=number)
+        if not n:
+            await asyncio.sleep(600)
+
+    return EventStream(tick())
+
+
+@router.get("/state")
+async def state() -> dict[str, int]:
+    return {"streams": streams.count, "under_way": admission.under_way, "connections": lifecycle.connections}
+
+
+@router.get("/")
+async def root() -> str:
+    return "here"
+
+
+class Streaming(Brigade):
+    """The real one, but for its lifespan, which needs stores."""
+
+    engine_routers = ()
+
+
+@asynccontextmanager
+async def _live(app: Any) -> AsyncIterator[dict[str, Any]]:
+    app.middleware_stack = app.build_middleware_stack()
+    app.telemetry = False
+    _note("started")
+    yield {"service.has_websocket": app.websockets.has}
+    _note("ended")
+
+
+def _note(event: str) -> None:
+    with Path(os.environ["EVENTS"]).open("a") as file:
+        file.write(f"{event} {os.getpid()}\n")
+
+
+class _Feature:
+    router = router
+
+
+app = Streaming(load_settings(), features=[_Feature()])
+app.router.lifespan_context = _live

@@ -1,0 +1,248 @@
+"""WebSockets and event streams on real sockets: opened, bounded, counted, and told before the worker leaves."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.brigade.server.clients import ask, exchange
+from tests.brigade.server.conftest import Gunicorn, Start, one_worker
+from tests.brigade.server.test_protocol import assert_problem, status
+
+APP = "streaming:app"
+BOUNDS = {"MAX_STREAMS": "5", "WS_MAX_MESSAGE_BYTES": "1000", "CORS_ORIGINS": "https://app.example"}
+OFFER = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+KEY = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    with one_worker(tmp_path_factory.mktemp("streams"), app=APP, **BOUNDS) as gunicorn:
+        yield gunicorn
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    """WebSockets that are open until the end of the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def opened(gunicorn: Gunicorn, path: str, **options: Any) -> ClientConnection:
+    client: ClientConnection = connect(f"ws://127.0.0.1:{gunicorn.port}{path}", compression=None, **options)
+    return client
+
+
+def state_of(gunicorn: Gunicorn) -> dict[str, int]:
+    return dict(json.loads(ask(gunicorn.port, "/state").partition(b"\r\n\r\n")[2]))
+
+
+def close_code(client: ClientConnection) -> int | None:
+    try:
+        while True:
+            client.recv(timeout=10)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
+def listen(gunicorn: Gunicorn, path: str = "/events") -> bytes:
+    """All of an event stream, to its end."""
+    return exchange(
+        gunicorn.port, b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path.encode(), timeout_s=30
+    )
+
+
+def lines_of(gunicorn: Gunicorn, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in gunicorn.log().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_websocket_is_counted_as_a_stream_and_logged_once_at_its_end(server: Gunicorn) -> None:
+    with opened(server, "/echo") as client:
+        client.send("a" * 1000)
+        assert client.recv() == "a" * 1000
+        assert client.response
+        identifier = client.response.headers["x-request-id"]
+        assert state_of(server) == {"streams": 1, "under_way": 1, "connections": 2}
+        client.close(3333)
+    server.until(lambda: state_of(server) == {"streams": 0, "under_way": 1, "connections": 1})
+    (line,) = [line for line in lines_of(server, "websocket") if line["request_id"] == identifier]
+    assert (line["code"], line["status"], line["path"], line["route"]) == (3333, 101, "/echo", "/echo")
+    assert line["duration_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        OFFER % b"/" + KEY,
+        OFFER.replace(b"GET", b"POST") % b"/echo" + b"Content-Length: 4\r\n\r\nbody",
+        OFFER.replace(b"websocket", b"h2c, websocket") % b"/" + KEY,
+        OFFER.replace(b"1.1", b"1.0") % b"/" + KEY,
+    ],
+    ids=["no WebSocket there", "not a GET", "also h2c", "HTTP/1.0"],
+)
+def test_what_is_no_websocket_of_ours_is_declined(server: Gunicorn, offer: bytes) -> None:
+    answers = exchange(server.port, offer, b"GET /state HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b" 101 " not in answers
+    assert answers.count(b"HTTP/1.1 ") == 1 + (b"1.0" not in offer)
+
+
+def test_handshake_is_checked(server: Gunicorn) -> None:
+    assert b" 400 " in exchange(server.port, OFFER % b"/echo" + b"\r\n").splitlines()[0]  # no key
+    assert_problem(exchange(server.port, OFFER % b"/echo" + KEY + b"\x81\x00"), 400)  # a frame before its time
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("https://app.example", True), ("http://a", True), (None, True), ("https://evil.example", False), ("null", False)],
+)
+def test_origin_must_be_named_or_be_the_service_itself(server: Gunicorn, origin: str | None, allowed: bool) -> None:
+    head = OFFER % b"/echo" + (b"Origin: %s\r\n" % origin.encode() if origin else b"") + KEY
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(head)
+        answer = client.recv(4096)
+    assert status(answer) == (101 if allowed else 403)
+    if not allowed:
+        assert b"application/problem+json" in answer
+
+
+@pytest.mark.parametrize("path", ["/echo", "/events"])
+def test_one_stream_more_than_there_may_be_is_answered_503(server: Gunicorn, path: str) -> None:
+    server.until(lambda: state_of(server)["streams"] == 0)
+    with ExitStack() as held:
+        for _ in range(5):
+            held.enter_context(opened(server, "/echo"))
+        answer = exchange(server.port, OFFER % b"/echo" + KEY) if path == "/echo" else listen(server)
+    assert status(answer) == 503
+    assert b"retry-after: 1\r\n" in answer
+    assert b"urn:problem:crowded" in answer
+    server.until(lambda: state_of(server)["streams"] == 0)
+
+
+@pytest.mark.parametrize(("path", "code"), [("/once", 1000), ("/broken", 1011)])
+def test_handler_that_ends_says_how(start: Start, path: str, code: int, server: Gunicorn) -> None:
+    gunicorn = server if path == "/once" else start(app=APP)  # an error is a traceback in the log
+    with opened(gunicorn, path) as client:
+        assert close_code(client) == code
+
+
+def test_message_that_is_too_large_closes_with_1009(server: Gunicorn) -> None:
+    with opened(server, "/echo") as client:
+        client.send("a" * 1001)
+        assert close_code(client) == 1009
+
+
+def test_message_of_endless_empty_frames_closes_with_1009(server: Gunicorn) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(OFFER % b"/echo" + KEY)
+        assert status(client.recv(4096)) == 101
+        client.sendall(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 2000)
+        assert client.recv(4)[2:] == (1009).to_bytes(2, "big")
+
+
+def test_handler_that_never_receives_ends_soon_after_its_client(server: Gunicorn) -> None:
+    with opened(server, "/deaf"):
+        server.until(lambda: state_of(server)["streams"] == 1)
+    server.until(lambda: state_of(server)["streams"] == 0)
+
+
+def test_reader_that_takes_nothing_is_let_go(server: Gunicorn) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(OFFER % b"/flood" + KEY)
+        server.until(lambda: state_of(server)["streams"] == 1)
+        server.until(lambda: state_of(server)["streams"] == 0)
+
+
+def test_event_stream_is_no_request_in_flight_and_ends_with_its_client(server: Gunicorn) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.until(lambda: state_of(server) == {"streams": 1, "under_way": 1, "connections": 2})
+    server.until(lambda: state_of(server) == {"streams": 0, "under_way": 1, "connections": 1})
+
+
+def test_event_stream_that_ends_by_itself_is_whole(server: Gunicorn) -> None:
+    answer = listen(server, "/events?n=3")
+    assert [f"data: {n}\n\n".encode() in answer for n in range(3)] == [True] * 3
+    assert answer.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_every_stream_is_told_before_its_worker_leaves(
+    how: signal.Signals, start: Start, aside: ThreadPoolExecutor, held: ExitStack
+) -> None:
+    gunicorn = start(app=APP)
+    (old,) = gunicorn.worker_pids()
+    clients = [held.enter_context(opened(gunicorn, path)) for path in ["/echo", "/deaf"] * 10]
+    listeners = [aside.submit(listen, gunicorn) for _ in range(4)]
+    gunicorn.until(lambda: state_of(gunicorn)["streams"] == 24)
+    gunicorn.send(how)
+    codes = [aside.submit(close_code, client) for client in clients]
+    assert {code.result() for code in codes} == {1012}
+    for listener in listeners:
+        assert b"\nretry: " in listener.result().rpartition(b"data: ")[2]
+        assert listener.result().endswith(b"0\r\n\r\n")
+    if how is signal.SIGHUP:
+        gunicorn.until(lambda: old not in gunicorn.worker_pids())
+        with opened(gunicorn, "/echo") as again:
+            again.send("served")
+            assert again.recv() == "served"
+    else:
+        assert gunicorn.ended() == 0
+    assert "Traceback" not in gunicorn.log()
+
+
+def test_they_are_told_one_after_the_other(start: Start) -> None:
+    gunicorn = start(app=APP, GRACEFUL_TIMEOUT_S="8")
+
+    async def told() -> list[float]:
+        streams = [await asyncio.open_connection("127.0.0.1", gunicorn.port) for _ in range(100)]
+        for reader, writer in streams:
+            writer.write(OFFER % b"/echo" + KEY)
+            await reader.readuntil(b"\r\n\r\n")
+        gunicorn.send(signal.SIGTERM)
+
+        async def read_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
+            assert (await reader.readexactly(4))[2:] == (1012).to_bytes(2, "big")
+            at_s = time.monotonic()
+            writer.close()
+            return at_s
+
+        return sorted(await asyncio.gather(*[read_end(*stream) for stream in streams]))
+
+    at_s = asyncio.run(told())
+    assert at_s[-1] - at_s[0] > 0.5  # a hundred in a second
+    assert gunicorn.ended() == 0
+
+
+def test_stop_in_a_hurry_tells_them_at_once(start: Start, aside: ThreadPoolExecutor, held: ExitStack) -> None:
+    gunicorn = start(app=APP, GRACEFUL_TIMEOUT_S="30")
+    blocked = aside.submit(ask, gunicorn.port, "/events")
+    clients = [held.enter_context(opened(gunicorn, "/deaf")) for _ in range(3)]
+    gunicorn.until(lambda: state_of(gunicorn)["streams"] == 4)
+    gunicorn.send(signal.SIGTERM)
+    gunicorn.until(lambda: not gunicorn.serving())
+    gunicorn.send(signal.SIGINT)
+    assert {close_code(client) for client in clients} == {1012}
+    assert blocked.result().endswith(b"0\r\n\r\n")
+    assert gunicorn.ended(timeout_s=5) == 0
+
+
+def test_stock_server_has_them_too(start: Start) -> None:
+    gunicorn = start(app=APP, SERVER="stock", MAX_STREAMS="1")
+    with opened(gunicorn, "/echo") as client:
+        client.send("a")
+        assert client.recv() == "a"
+        with pytest.raises(InvalidStatus) as refused, opened(gunicorn, "/echo"):
+            pass
+        assert refused.value.response.status_code == 503
+        gunicorn.send(signal.SIGTERM)
+        assert close_code(client) == 1012
