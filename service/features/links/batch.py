@@ -10,6 +10,7 @@ CAPACITY = 4096
 """Links in a new batch (64 KiB), and in each part that Redis is sent. Their clicks need no more room, however many."""
 
 _PAIR_BYTES = 16
+_PAGE_BYTES = 4096
 _HEAD = 2
 """Words before the first pair: the sequence number of the batch's first part, and an empty one."""
 
@@ -29,6 +30,7 @@ class Batch:
         self._places: dict[int, int] = {}
         self._cells = _map_new_file(path, _size(CAPACITY)) if path else memoryview(bytearray(_size(CAPACITY))).cast("Q")
         self._cells[0] = sequence
+        self._made = path.stat() if path else None
 
     @property
     def sequence(self) -> int:
@@ -45,6 +47,16 @@ class Batch:
 
     def begin(self, sequence: int) -> None:
         self._cells[0] = sequence
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether it may be used again once it is cleared.
+
+        The kernel writes pages in any order. After a power cut a file of several pages could have a new sequence number in
+        one page and, in another, clicks that Redis already has.
+        """
+        fits_a_page = _size(len(self._places)) <= _PAGE_BYTES
+        return self.capacity == CAPACITY and (self.path is None or fits_a_page)
 
     def add(self, link_id: int) -> bool:
         """Count one click; False if the batch has no room for another link."""
@@ -85,8 +97,10 @@ class Batch:
         self.total = 0
 
     def is_on_disk(self) -> bool:
-        """Whether the clicks outlive this process. False also if somebody has deleted the file."""
-        return self.path is not None and self.path.exists()
+        """Whether the clicks outlive this process. False also if somebody has deleted the file, or put another there."""
+        with suppress(OSError):
+            return self.path is not None and self._made is not None and os.path.samestat(self._made, self.path.stat())
+        return False
 
     def discard(self) -> None:
         if self.path:

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from service.features.links.batch import CAPACITY, Batch
-from service.features.links.orphans import lock
+from service.features.links.orphans import is_file_of, lock
 
 MOST_LINKS = 64 * CAPACITY
 """Links in all batches of a worker: 4 MiB of files and 30 MB of memory. Clicks on further links are lost, and counted."""
@@ -85,8 +85,9 @@ class Journal:
     def confirm(self) -> Batch | None:
         """Redis has the oldest sealed batch. What is returned is to be discarded, in a thread."""
         batch = self.sealed.pop(0)
+        reusable = batch.is_reusable
         batch.clear()
-        if self.spare is None and batch.capacity == CAPACITY:
+        if self.spare is None and reusable:
             self.spare = batch
             return None
         return batch
@@ -123,7 +124,7 @@ class Journal:
 
     def _open_folder(self) -> None:
         """It is locked before it has its name, so that nobody ever sees it without an owner."""
-        if self._lock is not None and self.folder.exists():
+        if self._lock is not None and is_file_of(self._lock, self.folder):
             return
         self._unlock()
         unnamed = self.folder.with_name(f".{self.id}")

@@ -81,6 +81,13 @@ def _read(folder: Path) -> dict[int, dict[int, int]]:
     return dict(sorted(found.items()))
 
 
+def is_file_of(descriptor: int, path: Path) -> bool:
+    """Say whether the path still leads to what was opened, and not to something that was made in its place."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
+
+
 def lock(folder: Path) -> int | None:
     """None if a living process has locked the folder, or it is gone.
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -163,6 +164,37 @@ def test_what_redis_has_is_forgotten_and_its_file_used_again(tmp_path: Path) -> 
     assert len(list(journal.folder.iterdir())) == 2
     abandon(journal)
     assert take(tmp_path) == {}
+
+
+def test_a_file_of_several_pages_is_not_used_again(tmp_path: Path) -> None:
+    """A power cut could leave its pages at different moments."""
+    journal = Journal(tmp_path)
+    for link_id in range(300):
+        journal.add(link_id)
+    journal.seal()
+    unwanted = journal.confirm()
+    assert unwanted is not None
+    assert (journal.spare, unwanted.total) == (None, 0)
+    unwanted.discard()
+    abandon(journal)
+    assert take(tmp_path) == {}
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["with a copy of its files", "empty"])
+def test_a_folder_made_anew_in_the_place_of_a_journal_is_no_orphan(tmp_path: Path, left: bool) -> None:
+    """Nothing locks it, so that another worker would take the clicks of a living one."""
+    journal = Journal(tmp_path)
+    journal.add(1)
+    copy = shutil.copytree(journal.folder, tmp_path.parent / f"{tmp_path.name}-copy")
+    shutil.rmtree(journal.folder)
+    if left:
+        shutil.copytree(copy, journal.folder)
+    else:
+        journal.folder.mkdir()
+    assert not journal.active.is_on_disk()
+    spare = journal.renew(None)
+    assert spare.is_on_disk() != left
+    assert left or take_orphan(tmp_path) is None
 
 
 def test_an_orphan_that_cannot_be_read_does_not_hide_others(tmp_path: Path) -> None:
