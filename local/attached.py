@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -43,8 +44,18 @@ def reload() -> int:
         if time.monotonic() > deadline:
             raise LocalError("Not reloaded yet: workers of before serve on, and what make run prints says why.")
         time.sleep(0.1)
+    _end_runner(master)
     say(f"Reloaded: {len(workers)} new workers serve.")
     return 0
+
+
+def _end_runner(master: psutil.Process) -> None:
+    """Let it finish its jobs: `make run`, whose child it is, starts another with the new code."""
+    make_run = master.parent()
+    for process in make_run.children() if make_run else ():
+        with suppress(psutil.NoSuchProcess):
+            if process.cmdline()[-3:] == ["-m", PACKAGE, "work"]:
+                process.terminate()
 
 
 def _migrate(addresses: dict[str, str]) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = re.compile(
     r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(github|ci|devcontainer)/|"
-    r"service/features/links/|loadtests/scenarios/(links|drawing)\.py|"
+    r"service/features/(links|sheets)/|loadtests/scenarios/(links|drawing)\.py|"
     r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
 )
 ENGINE = ("brigade", "local")
@@ -34,6 +34,7 @@ EDITS = [
     ("requirements/[a-z]*.txt", SEGNO.pattern, ""),
     ("service/main.py", r"\blinks, ", ""),
     ("service/main.py", r", links\b", ""),
+    ("service/main.py", r", sheets\b", ""),
     ("service/settings.py", r"(?s)\nfrom pydantic import AnyHttpUrl\n(.*Settings\):\n).*", r"\1    pass\n"),
     (".env.example", r"^#[^\n]*\n# PUBLIC_URL=\n", ""),
     ("docker-compose.yml", r"^  PUBLIC_URL:.*\n", ""),

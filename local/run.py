@@ -19,6 +19,7 @@ from local.variables import address, environment, is_set, stop_timeout_s
 
 # For what an earlier run left.
 LEFTOVER_TIMEOUT_S = 40.0
+RUNNER_PAUSE_S = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -61,8 +62,9 @@ def _serve(stack: ExitStack, parent: int, mode: Mode) -> int:
     if migrated != 0:
         return migrated
     service = _spawn(stack, "run", variables, lock, mode)
+    runner = Runner(lambda: _spawn(stack, "work", variables, lock, Mode()))
     _record(stack, service.pid, variables)
-    return _watch(service, servers, parent, lambda: _announce(started, service, stack, mode))
+    return _watch(service, runner, servers, parent, lambda: _announce(started, service, stack, mode))
 
 
 def _announce(started: float, service: subprocess.Popen[bytes], stack: ExitStack, mode: Mode) -> None:
@@ -90,6 +92,25 @@ def _spawn(stack: ExitStack, command: str, variables: dict[str, str], lock: int,
     return process
 
 
+class Runner:
+    """The process that does the service's jobs, if it has any. It is started again when it ends, as `make reload` ends it."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._start = start
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_s = 0.0
+        self.wanted = any((ROOT / PACKAGE / "features").glob("*/jobs.py"))
+
+    def keep(self) -> None:
+        if (
+            self.wanted
+            and time.monotonic() > self._next_s
+            and (self._process is None or self._process.poll() is not None)
+        ):
+            self._process = self._start()
+            self._next_s = time.monotonic() + RUNNER_PAUSE_S
+
+
 def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
     """Record the run for `make reload` and `make migrate`. The addresses hold passwords."""
     RUNNING.touch(0o600)
@@ -99,7 +120,11 @@ def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
 
 
 def _watch(
-    service: subprocess.Popen[bytes], servers: list[Server], parent: int, announce_ready: Callable[[], None]
+    service: subprocess.Popen[bytes],
+    runner: "Runner",
+    servers: list[Server],
+    parent: int,
+    announce_ready: Callable[[], None],
 ) -> int:
     at_terminal, announced = os.isatty(0), False
     while (code := service.poll()) is None:
@@ -110,6 +135,7 @@ def _watch(
             if not server.running:
                 say(f"{server.name} has ended by itself: starting it again.")
                 server.start()
+        runner.keep()
         if not announced and (announced := is_ready()):
             announce_ready()
         time.sleep(0.1)

@@ -1,10 +1,10 @@
 """The composition root: which features there are."""
 
 from brigade import Brigade, load_settings
-from service.features import links, notes
+from service.features import links, notes, sheets
 from service.settings import Settings
 
-FEATURES = [notes, links]
+FEATURES = [notes, links, sheets]
 
 
 def create_app(settings: Settings | None = None) -> Brigade:

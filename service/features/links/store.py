@@ -25,6 +25,11 @@ READ_LINKS = "SELECT id, code, url, created_at, expires_at, clicks FROM links WH
 READ_LINKS_IF_FRESH = f"{READ_LINKS} AND (SELECT now() - pg_last_xact_replay_timestamp() < make_interval(secs => $2))"
 READ_PAGE = "SELECT id, code, url, created_at, expires_at, clicks FROM links WHERE id < $1 ORDER BY id DESC LIMIT $2"
 READ_FIRST_PAGE = "SELECT id, code, url, created_at, expires_at, clicks FROM links ORDER BY id DESC LIMIT $1"
+DELETE_EXPIRED = """
+DELETE FROM links WHERE id IN (
+    SELECT id FROM links WHERE expires_at < now() - interval '1 day' LIMIT 1000 FOR UPDATE SKIP LOCKED
+) RETURNING id
+"""
 DELETE_LINK = "DELETE FROM links WHERE code = $1 RETURNING id"
 # One statement, so that the mark and the counts are there together or not at all.
 ADD_CLICKS = """
@@ -107,6 +112,12 @@ async def delete_link(pg: Pool, *, code: str) -> bool:
     """Whether there was one."""
     async with ask(pg) as connection:
         return await connection.fetchval(DELETE_LINK, code) is not None
+
+
+async def delete_expired(pg: Pool) -> int:
+    """Delete up to a thousand links that expired more than a day ago, and return how many there were."""
+    async with ask(pg, within_s=MOVE_WITHIN_S) as connection:
+        return len(await connection.fetch(DELETE_EXPIRED))
 
 
 async def add_clicks(pg: Pool, *, batch: str, clicks: Mapping[int, int]) -> None:

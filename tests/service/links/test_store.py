@@ -51,3 +51,12 @@ def test_random_codes_are_random() -> None:
     codes = {store.random_code(7) for _ in range(1000)}
     assert len(codes) == 1000
     assert {len(code) for code in codes} == {7}
+
+
+async def test_links_that_expired_a_day_ago_are_deleted(resources: Resources, pg: asyncpg.Pool) -> None:
+    for code, age in (("long-ago", "2 days"), ("lately", "1 hour"), ("later", "-1 hour")):
+        await store.insert_link(resources.pg, url=URL, code=code)
+        await pg.execute("UPDATE links SET expires_at = now() - $2::text::interval WHERE code = $1", code, age)
+    await store.insert_link(resources.pg, url=URL, code="never")
+    assert [await store.delete_expired(resources.pg), await store.delete_expired(resources.pg)] == [1, 0]
+    assert [row["code"] for row in await pg.fetch("SELECT code FROM links ORDER BY id")] == ["lately", "later", "never"]

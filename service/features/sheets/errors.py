@@ -1,0 +1,15 @@
+"""The errors of a sheet."""
+
+from brigade import Problem
+
+
+class SheetNotFound(Problem):
+    status, type, title = 404, "urn:problem:sheet-not-found", "There is no such sheet"
+
+
+class SheetNotReady(Problem):
+    status, type, title = 409, "urn:problem:sheet-not-ready", "The sheet is not drawn yet"
+
+
+class RangeNotSatisfiable(Problem):
+    status, type, title = 416, "urn:problem:range-not-satisfiable", "The file has no such range"

@@ -1,0 +1,113 @@
+"""Sheets as HTTP: order one, watch it, fetch it."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from brigade import Body, Jobs, Pg, Text, documented, location, require_key, route_limits
+from service.features.sheets import store
+from service.features.sheets.errors import RangeNotSatisfiable, SheetNotFound, SheetNotReady
+from service.features.sheets.jobs import draw_sheet
+from service.features.sheets.ranges import read_range
+
+MOST_CODES = 10_000
+PART_BYTES = 256 * 1024
+SheetId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+router = APIRouter(prefix="/sheets", tags=["sheets"], dependencies=[Depends(require_key)])
+
+
+class NewSheet(Body):
+    urls: Annotated[
+        list[Annotated[Text, Field(min_length=1, max_length=2048)]], Field(min_length=1, max_length=MOST_CODES)
+    ] = Field(description="What each code says; for a short link, its address.")
+
+
+class SheetOut(BaseModel):
+    id: int
+    state: Literal["waiting", "running", "done", "dead"]
+    done: int
+    of: int
+    created_at: datetime
+    file: str | None = Field(description="Where the ZIP is, once the sheet is done.")
+
+
+@router.post("", status_code=202)
+@route_limits(max_body_bytes=25_000_000)
+async def order_sheet(new: NewSheet, pg: Pg, request: Request, response: Response) -> SheetOut:
+    """Order a ZIP with a QR code for each URL."""
+
+    async def enqueue(connection: Any, sheet: int) -> int:
+        return await draw_sheet.enqueue(connection, sheet=sheet)
+
+    sheet = await _found(pg, await store.insert_sheet(pg, new.urls, enqueue))
+    response.headers["Location"] = location(request, f"/sheets/{sheet.id}")
+    return SheetOut(id=sheet.id, state="waiting", done=0, of=sheet.codes, created_at=sheet.created_at, file=None)
+
+
+@router.get("/{sheet_id}", responses=documented(SheetNotFound))
+async def read_sheet(sheet_id: SheetId, pg: Pg, jobs: Jobs, request: Request) -> SheetOut:
+    """How far a sheet is."""
+    job = None
+    sheet = await _found(pg, sheet_id)
+    if sheet.bytes is None:
+        job = await jobs.look(sheet.job)
+        sheet = sheet if job else await _found(pg, sheet_id)  # it was done in between
+    return SheetOut(
+        id=sheet.id,
+        state=job.state if job else "done",
+        done=job.done if job else sheet.codes,
+        of=sheet.codes,
+        created_at=sheet.created_at,
+        file=None if job else location(request, f"/sheets/{sheet.id}/file"),
+    )
+
+
+@router.get(
+    "/{sheet_id}/file",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "The ZIP."},
+        206: {"content": {"application/zip": {}}, "description": "The range of it that was asked for."},
+        **documented(SheetNotFound, SheetNotReady, RangeNotSatisfiable),
+    },
+)
+async def read_file(
+    sheet_id: SheetId,
+    pg: Pg,
+    range_: Annotated[str | None, Header(alias="Range")] = None,
+    if_range: Annotated[str | None, Header(alias="If-Range")] = None,
+) -> Response:
+    """The ZIP, or a range of it, so that a download that broke off can go on."""
+    sheet = await _found(pg, sheet_id)
+    if sheet.bytes is None:
+        raise SheetNotReady(f"GET /sheets/{sheet_id} says how far it is.")
+    etag = f'"sheet-{sheet.id}-{sheet.bytes}"'
+    asked = read_range(range_ if if_range in {None, etag} else None, sheet.bytes)
+    start, length = asked or (0, sheet.bytes)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'attachment; filename="sheet-{sheet.id}.zip"',
+        "Content-Length": f"{length}",
+        "ETag": etag,
+    }
+    if asked:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{sheet.bytes}"
+    parts = _parts(pg, sheet.id, start, length)
+    return StreamingResponse(parts, 206 if asked else 200, headers, "application/zip")
+
+
+async def _parts(pg: Pg, sheet: int, start: int, length: int) -> AsyncIterator[bytes]:
+    for at in range(start, start + length, PART_BYTES):
+        yield await store.read_part(pg, sheet, at, min(PART_BYTES, start + length - at))
+
+
+async def _found(pg: Pg, sheet_id: int) -> store.Sheet:
+    sheet = await store.read_sheet(pg, sheet_id)
+    if sheet is None:
+        raise SheetNotFound(f"There is no sheet {sheet_id}.")
+    return sheet

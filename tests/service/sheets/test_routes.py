@@ -1,0 +1,75 @@
+"""Sheets: ordered by HTTP, drawn by a runner, fetched in ranges."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import zxingcpp
+from PIL import Image
+
+from brigade import resources_of
+from brigade.app import Brigade
+from brigade.jobs.runner import Runner
+
+pytestmark = [pytest.mark.anyio, pytest.mark.drives("sheets")]
+
+URLS = [f"https://example.com/{number}" for number in range(120)]
+
+
+@pytest.fixture
+async def runner(client: httpx.AsyncClient, app: Brigade) -> AsyncIterator[Runner]:
+    runner = Runner(resources_of(app))
+    task = asyncio.create_task(runner.run())
+    yield runner
+    await runner.stop(within_s=5)
+    await task
+
+
+async def done(client: httpx.AsyncClient, at: str) -> Any:
+    async with asyncio.timeout(60):
+        while (sheet := (await client.get(at)).json())["state"] != "done":  # noqa: ASYNC110 - as a client does
+            await asyncio.sleep(0.05)
+    return sheet
+
+
+@pytest.mark.parametrize("variables", [{"CPU_LANE_PROCESSES": "0"}])
+async def test_a_sheet_is_ordered_drawn_and_fetched(client: httpx.AsyncClient, runner: Runner) -> None:
+    ordered = await client.post("/sheets", json={"urls": URLS})
+    assert (ordered.status_code, ordered.json()["of"]) == (202, 120)
+    sheet = await done(client, ordered.headers["location"])
+    assert (sheet["done"], sheet["of"]) == (120, 120)
+    whole = await client.get(sheet["file"])
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(whole.content)) as archive:
+        assert len(archive.namelist()) == 120
+        found = zxingcpp.read_barcode(Image.open(archive.open("00120.png")))
+    assert found is not None
+    assert found.text == URLS[119]
+    size = len(whole.content)
+    for asked, start, end in (("0-9", 0, 10), ("100-", 100, size), ("-5", size - 5, size), (f"5-{size * 2}", 5, size)):
+        part = await client.get(sheet["file"], headers={"Range": f"bytes={asked}"})
+        assert (part.status_code, part.content) == (206, whole.content[start:end])
+        assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{size}"
+    past = await client.get(sheet["file"], headers={"Range": f"bytes={size}-"})
+    assert (past.status_code, past.headers["content-range"]) == (416, f"bytes */{size}")
+    for headers in ({"Range": "bytes=0-9", "If-Range": '"another"'}, {"Range": "lines=1-2"}, {"Range": "bytes=9-1"}):
+        assert len((await client.get(sheet["file"], headers=headers)).content) == size
+    assert (await client.head(sheet["file"])).headers["content-length"] == f"{size}"
+
+
+async def test_a_sheet_waits_for_a_runner(client: httpx.AsyncClient) -> None:
+    at = (await client.post("/sheets", json={"urls": URLS[:1]})).headers["location"]
+    assert (await client.get(at)).json()["state"] == "waiting"
+    assert (await client.get(f"{at}/file")).json()["type"] == "urn:problem:sheet-not-ready"
+    assert (await client.get("/sheets/99")).json()["type"] == "urn:problem:sheet-not-found"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"urls": []}, {"urls": ["a\0"]}, {"urls": ["x" * 2049]}, {"urls": ["a"] * 10_001}]
+)
+async def test_what_is_no_sheet_is_refused(client: httpx.AsyncClient, body: dict[str, object]) -> None:
+    assert (await client.post("/sheets", json=body)).status_code == 422
