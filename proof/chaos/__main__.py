@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -57,6 +58,8 @@ async def _strike(given: argparse.Namespace, console: Console, patience: Patienc
             patience.step(f"The fault {fault.name!r}", FAULT_S)
             console.print(f"{len(verdicts) + 1}/{len(faults)} {fault.name}", end=" ")
             verdicts.append(await drill(fault, built, traffic))
+            if math.isinf(verdicts[-1].recovered_s):
+                await built.replace()
             console.print(f"{verdicts[-1].seconds:.0f} s", "[bold red]broken[/]" if verdicts[-1].broken else "")
     return verdicts
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from local.process import LocalError
-from proof.chaos import hostile
+from proof.chaos import hostile, surroundings
 from proof.chaos.disk import why_no_disk
 from proof.chaos.memory import no_room, why_no_group
 from proof.chaos.settings import (
@@ -19,6 +19,7 @@ from proof.chaos.settings import (
     with_a_standby,
     with_a_standby_in_the_url,
     with_links_on_a_small_disk,
+    with_state_on_a_small_disk,
     with_wal_on_a_small_disk,
 )
 from proof.chaos.stage import Stage
@@ -268,10 +269,20 @@ FAULTS = (
     ),
     Fault("Postgres read-only", make_postgres_read_only, refuses=True),
     Fault("Postgres without a free connection", crowd_postgres, refuses=True),
+    Fault("Postgres's password rotated", surroundings.rotate_password, refuses=True),
+    Fault("a schema one version newer", surroundings.add_a_column),
     Fault("Redis 100 ms slower", slow_redis),
     Fault("Redis silent", silent_redis, refuses=True),
     Fault("Redis full", fill_redis, refuses=True),
     Fault("Redis killed, back after a minute", lose_redis, refuses=True),
+    Fault("Redis refuses for long", surroundings.lose_redis_for_long, refuses=True),
+    Fault("STATE_DIR deleted", surroundings.delete_state),
+    Fault(
+        "STATE_DIR full",
+        surroundings.fill_disk_of_state,
+        setting=with_state_on_a_small_disk,
+        why_not=why_no_disk,
+    ),
     Fault("connections to both reset, ten times", reset_both, refuses=True),
     Fault("both refuse", refuse_both, refuses=True),
     Fault("a thousand requests cancelled", cancel_a_thousand),

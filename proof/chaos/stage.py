@@ -116,6 +116,13 @@ class Stage:
         os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.to_thread(self._process.wait)
 
+    async def replace(self) -> None:
+        """Start another service after one that did not recover, so that the next fault has one to hurt."""
+        await self.to_postgres.heal()
+        await self.to_redis.heal()
+        await self.kill()
+        await self.start()
+
     async def end(self) -> None:
         """Also what a broken promise has left."""
         if self._process is not None:
