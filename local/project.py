@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = re.compile(
     r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(github|ci|devcontainer)/|"
-    r"service/features/(links|sheets)/|loadtests/scenarios/(links|drawing)\.py|"
+    r"service/features/(links|sheets)/|deploy/kubernetes/base/jobs\.yaml|loadtests/scenarios/(links|drawing)\.py|"
     r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
 )
 ENGINE = ("brigade", "local")
@@ -35,6 +35,11 @@ EDITS = [
     ("service/main.py", r"\blinks, ", ""),
     ("service/main.py", r", links\b", ""),
     ("service/main.py", r", sheets\b", ""),
+    ("docker-compose.yml", r"^  jobs: #.*\n(    .*\n)+\n", ""),
+    ("deploy/compose.*.yml", r"^  jobs:\n(    .*\n)+\n", ""),
+    ("deploy/kubernetes/base/kustomization.yaml", r"^  - jobs\.yaml\n", ""),
+    ("deploy/kubernetes/base/network.yaml", r"^---\n(?:(?!---).*\n){3}  name: jobs\n(?:(?!---).*\n)+", ""),
+    ("deploy/kubernetes/base/network.yaml", r"\[api, jobs, migrate\]", "[api, migrate]"),
     ("service/settings.py", r"(?s)\nfrom pydantic import AnyHttpUrl\n(.*Settings\):\n).*", r"\1    pass\n"),
     (".env.example", r"^#[^\n]*\n# PUBLIC_URL=\n", ""),
     ("docker-compose.yml", r"^  PUBLIC_URL:.*\n", ""),

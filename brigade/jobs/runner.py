@@ -35,12 +35,12 @@ BUCKETS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 
 log = structlog.get_logger("service.jobs")
 
-DONE = counter("jobs_done", "Jobs done.", ["job"])
-FAILED = counter("jobs_failed", "Attempts at jobs that failed.", ["job"])
-DEAD = counter("jobs_dead", "Jobs given up after their last attempt.", ["job"])
-DURATION = histogram("job_duration_seconds", "Attempts at jobs, the failed ones included.", ["job"], buckets=BUCKETS_S)
-DEPTH = gauge("jobs", "Jobs that are not done, by state.", ["job", "state"])
-OLDEST = gauge("jobs_oldest_seconds", "How long the oldest job that could run has waited.", ["job"])
+DONE = counter("jobs_done", "Jobs done.", ["name"])
+FAILED = counter("jobs_failed", "Attempts at jobs that failed.", ["name"])
+DEAD = counter("jobs_dead", "Jobs given up after their last attempt.", ["name"])
+DURATION = histogram("job_duration_seconds", "Attempts at jobs, the failed ones included.", ["name"], buckets=BUCKETS_S)
+DEPTH = gauge("jobs", "Jobs that are not done, by state.", ["name", "state"])
+OLDEST = gauge("jobs_oldest_seconds", "How long the oldest job that could run has waited.", ["name"])
 
 
 class Stopping(Exception):
@@ -72,7 +72,6 @@ class Runner:
             dequeue_timeout=timedelta(seconds=LOOK_EVERY_S),
             batch_size=at_once // 2,  # PgQueuer wants room for two batches
             max_concurrent_tasks=at_once,
-            shutdown_on_listener_failure=not self.resources.settings.database_pooled,
             heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_S),
         )
         looks = supervised("job depth", self._measure, every_s=DEPTH_EVERY_S)

@@ -54,6 +54,7 @@ class Api:
             if one["kind"] == "HorizontalPodAutoscaler"
             and (one["spec"]["scaleTargetRef"]["kind"], one["spec"]["scaleTargetRef"]["name"]) == ("Deployment", "api")
         ]
+        self.jobs = any((one["kind"], one["metadata"]["name"]) == ("Deployment", "jobs") for one in objects)
         self.most_pods: int = (
             scalers[0]["spec"]["maxReplicas"] if scalers else self.deployment["spec"].get("replicas", 1)
         )
@@ -67,7 +68,7 @@ class Api:
         return _quantity(limits[name])
 
     def plan(self, max_connections: int | None) -> Plan:
-        return make_plan(self.settings, self.limits, max_connections=max_connections)
+        return make_plan(self.settings, self.limits, max_connections=max_connections, jobs=self.jobs)
 
 
 def refusals(api: Api, plan: Plan) -> Iterator[str]:

@@ -169,10 +169,10 @@ def test_only_prometheus_reaches_the_port_of_operators(overlay: str) -> None:
     assert closed in policies
     rules = [rule for policy in policies for rule in policy.get("ingress", [])]
     doors = {port["port"]: rule.get("from") for rule in rules for port in rule["ports"]}
-    assert doors.keys() == {"http", "ops"}
-    (who,) = doors["ops"]
-    assert "namespaceSelector" in who
-    assert who["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
+    assert doors.keys() == {"http", "ops", "metrics"}
+    for who in (*doors["ops"], *doors["metrics"]):
+        assert "namespaceSelector" in who
+        assert who["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
     assert settings(overlay)["OPS_PUBLIC"] == "false"
 
 
@@ -194,7 +194,7 @@ def test_check_counts_the_connections_of_the_autoscalers_maximum(overlay: str) -
     assert found
     pods_, workers, pool, worst, budget = map(int, found.groups())
     assert pods_ == most
-    assert 2 * most * workers * pool == worst <= budget == 392
+    assert 2 * most * workers * pool == worst <= budget == 368
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,19 @@ def test_components_fit_on_top(tmp_path: Path) -> None:
     for each in found:
         if each["kind"] not in WITHOUT_SCHEMA:
             kubernetes_validate.validate(each, "1.37", strict=True)
-    (scaler,) = (each for each in found if each["kind"] == "HorizontalPodAutoscaler")
+    scaler = next(
+        each for each in found if (each["kind"], each["metadata"]["name"]) == ("HorizontalPodAutoscaler", "api")
+    )
     asked = {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if metric["type"] == "Pods"}
     rules = yaml.safe_load((FOLDER / "components" / "scale-on-load" / "adapter-rules.yaml").read_text())["rules"]
     assert asked == {rule["name"]["as"] for rule in rules}
     (monitor,) = (each for each in found if each["kind"] == "ServiceMonitor")
     ops = one("multi-worker-pods", "Service", "api-ops")
     assert monitor["spec"]["selector"]["matchLabels"].items() <= ops["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("overlay", SERVING)
+def test_as_many_runners_of_jobs_as_connections_are_kept_for(overlay: str) -> None:
+    assert one(overlay, "HorizontalPodAutoscaler", "jobs")["spec"]["maxReplicas"] == int(
+        settings(overlay)["JOBS_RUNNERS"]
+    )
