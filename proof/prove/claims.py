@@ -50,7 +50,7 @@ class Claim:
 
     @property
     def made_of(self) -> str:
-        """What is divided by what; figures are medians of all repetitions, which need not belong to the same one."""
+        """Name what is divided by what. The figures are medians of all repetitions, and need not be of the same one."""
         return f"{self.compares}, median of {len(self.ratios)} pairs" if len(self.ratios) > 1 else self.compares
 
     @property
