@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from proof.prove.claims import Bound, Claim, Figure
+from proof.prove.claims import Bound, Claim, Figure, Ratio
 from proof.prove.window import Sample
 
 Results = Mapping[str, Sequence[Sample]]
@@ -14,6 +14,10 @@ SATURATED = 0.9
 """Share of a core. A generator that computes, or wants to, for longer than this measures itself."""
 CROWDED = 0.2
 """Cores. Other programs are an excuse where they use more than this, and ours waited for a core for more than this."""
+LATE = frozenset({"503", "504", "no answer", "TimeoutError"})
+"""Answers of a service that had no time. On a machine that other programs hold they are no fault of its own."""
+STARVED = 0.5
+"""Cores that ours waited for while no other program took them: the machine has too few for generators and service."""
 REFUSALS = {
     "401": "the deployment wants a key",
     "403": "the deployment forbids it",
@@ -48,13 +52,15 @@ class Evidence:
         *,
         compares: str,
         bound: Bound,
-        ratios: tuple[float, ...],
+        ratios: Ratio,
         figures: Sequence[Figure],
         faults: Sequence[str] = (),
         obstacles: Sequence[str] = (),
         excuses: Sequence[str] = (),
     ) -> Claim:
         """Return the claim with the faults, obstacles and excuses that the samples show."""
+        excuses = (*excuses, *self._excuses())
+        late = tuple(self._faults(late=True))
         return Claim(
             name,
             says,
@@ -62,22 +68,22 @@ class Evidence:
             bound,
             ratios,
             tuple(figures),
-            faults=(*faults, *self._faults()),
-            obstacles=(*obstacles, *self._obstacles()),
-            excuses=(*excuses, *self._excuses()),
+            faults=(*faults, *self._faults(), *(() if excuses else late)),
+            obstacles=(*obstacles, *self._obstacles(), *(late if excuses else ())),
+            excuses=excuses,
         )
 
     def _samples(self) -> Iterator[Sample]:
         return (sample for window in self.windows for sample in self.results.get(window, ()))
 
-    def _faults(self) -> Iterator[str]:
-        """Answers that a service in good health does not give."""
+    def _faults(self, *, late: bool = False) -> Iterator[str]:
+        """Yield answers that a service in good health does not give; `late` are those that a starved one gives too."""
         for sample in self._samples():
-            refused = REFUSALS.keys() & sample.statuses.keys()
             for status, count in sample.statuses.items():
-                if not status.startswith(("2", "3")) and status not in {*self.allowed, *refused}:
+                is_fine = status.startswith(("2", "3")) or status in {*self.allowed, *REFUSALS}
+                if not is_fine and (status in LATE) == late:
                     yield f"{sample.window}: {count} times {status}"
-            if sample.statuses and not sample.done and not refused:
+            if late and sample.statuses.keys() and sample.statuses.keys() <= {*self.allowed} and not sample.done:
                 yield f"{sample.window}: no request succeeded"
 
     def _obstacles(self) -> Iterator[str]:
@@ -96,3 +102,5 @@ class Evidence:
         )
         if foreign > CROWDED and starved > CROWDED:
             yield f"other programs used {foreign:.1f} cores of this machine, and ours waited for {starved:.1f}"
+        elif starved > STARVED:
+            yield f"ours waited for {starved:.1f} cores: the machine has too few for the load and the service"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -18,8 +18,8 @@ from proof.prove.usl import Law
 class Options:
     workers: tuple[int, ...] = ()
     users: int = 100
-    seconds: float = 1.5
-    repeat: int = 3
+    seconds: float = 1.0
+    repeat: int = 5
     connections: int = 10_000
     only: tuple[str, ...] = ()
     host: str | None = None
@@ -48,7 +48,8 @@ class Proof:
         verdicts = {
             claim.name: {
                 "verdict": claim.verdict,
-                "ratio": round(claim.ratio, 3) if claim.ratios else None,
+                "ratio": round(claim.ratio, 3) if claim.measured.rounds else None,
+                "interval": asdict(claim.interval) if claim.interval else None,
                 "expected": str(claim.bound),
                 "why": claim.why,
             }

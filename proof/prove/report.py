@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from proof.prove.charts import charts
 from proof.prove.experiments import EXPERIMENTS
 from proof.prove.proof import Proof
-from proof.prove.words import law_in_words, number
+from proof.prove.words import law_in_words, number, spread
 
 
 def _code(text: str) -> Markup:
@@ -32,7 +32,7 @@ def render(proof: Proof) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "code": _code}
+    environment.filters |= {"number": number, "code": _code, "spread": spread}
     return environment.get_template("report.html").render(
         proof=proof,
         questions={name: experiment.question for name, experiment in EXPERIMENTS.items()},

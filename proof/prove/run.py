@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 
 from proof.prove.bench import Bench, generators, raise_file_limit
 from proof.prove.client import ask
-from proof.prove.evidence import Results, rates
+from proof.prove.evidence import Results
 from proof.prove.experiment import Experiment, Scope
 from proof.prove.experiments import EXPERIMENTS
-from proof.prove.experiments.scaling import cpu
+from proof.prove.experiments.scaling import points
 from proof.prove.machine import describe
 from proof.prove.proof import Options, Proof
 from proof.prove.stage import Deployment, Stage, own_services
-from proof.prove.usl import Law, fit
+from proof.prove.usl import Law, fit_all
 from proof.prove.window import Sample, Window
 
 MOST_WORKERS = 8
@@ -28,7 +28,7 @@ Step = Callable[[str, int, int], None]
 
 def prove(options: Options, step: Step) -> Proof:
     began, machine = time.monotonic(), describe()
-    counts = options.workers or _counts(machine.cores)
+    counts = options.workers or default_counts(machine.cores)
     chosen = [experiment for name, experiment in EXPERIMENTS.items() if name in (options.only or EXPERIMENTS)]
     with _stage(options, counts) as stage, generators(max(2, *counts)) as processes:
         scope = _scope(options, counts, machine.cores, stage)
@@ -94,7 +94,7 @@ def _scope(options: Options, counts: tuple[int, ...], cores: int, stage: Stage) 
     )
 
 
-def _counts(cores: int) -> tuple[int, ...]:
+def default_counts(cores: int) -> tuple[int, ...]:
     """1, 2, 4 ... up to the cores, and once beyond them, to show where it ends."""
     most = min(cores, MOST_WORKERS)
     powers = {2**exponent for exponent in range(int(math.log2(most)) + 1)}
@@ -108,7 +108,4 @@ def _make_link(url: str) -> str:
 
 
 def _law(scaling: Results, scope: Scope) -> Law | None:
-    """Over the workers that each have a core: beyond them it is the cores that end, which is no law of the service."""
-    counts = [count for count in scope.counts if count <= scope.most]
-    points = [(count, rate) for count in counts for rate in rates(scaling, cpu(count)) if rate > 0]
-    return fit(points) if len({count for count, _ in points}) > 1 else None
+    return fit_all(points(scaling, scope))

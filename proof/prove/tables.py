@@ -9,7 +9,7 @@ from rich.text import Text
 
 from proof.prove.claims import Claim
 from proof.prove.proof import Proof
-from proof.prove.words import law_in_words, number
+from proof.prove.words import law_in_words, number, spread
 
 STYLES = {"proved": "bold green", "not proved": "bold red", "cannot be told here": "bold yellow"}
 
@@ -33,9 +33,12 @@ def _table(claim: Claim) -> Table:
     table.add_column(ratio=1)
     table.add_column(justify="right")
     table.add_column()
+    table.add_column()
     for figure in claim.figures:
-        table.add_row(f"  {figure.label}", number(figure.value), figure.unit)
-    table.add_row(f"  [bold]{claim.made_of}[/]", f"[bold]{number(claim.ratio)}[/]", f"expected {claim.bound}")
+        table.add_row(f"  {figure.label}", number(figure.value), figure.unit, spread(figure.low, figure.high))
+    found = claim.interval
+    ends = spread(found.low, found.high) if found else ""
+    table.add_row(f"  [bold]{claim.compares}[/]", f"[bold]{number(claim.ratio)}[/]", f"expected {claim.bound}", ends)
     table.add_row(f"  [{STYLES[claim.verdict]}]{claim.verdict}[/]")
     if claim.why:
         table.caption, table.caption_justify = f"  {escape(claim.why)}", "left"

@@ -6,12 +6,17 @@ Neil J. Gunther, "Guerrilla Capacity Planning", chapter 6. It says nothing about
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
+
+from proof.prove.interval import FEWEST
+
+WIDEST = 2.0
+"""Factor between the ends of an extrapolation. A wider one says nothing, and is left out."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,6 +59,27 @@ class Law:
     def replicas_for(self, load: float, *, workers: int) -> int:
         """Machines like this one with `workers` each, if what they share (Postgres, Redis) keeps up."""
         return max(1, math.ceil(load / self.throughput(workers)))
+
+
+def fit_all(rounds: Sequence[Sequence[tuple[int, float]]]) -> Law | None:
+    """Fit one law to all rounds; None where fewer than two numbers of workers have throughput."""
+    points = [point for each in rounds for point in each]
+    return fit(points) if len({count for count, _ in points}) > 1 else None
+
+
+def extrapolate(
+    rounds: Sequence[Sequence[tuple[int, float]]], ask: Callable[[Law], int | None]
+) -> tuple[int, int] | None:
+    """Ask the law of each round for a number, and return the least and the greatest.
+
+    None where the rounds do not agree within `WIDEST`, or are too few to tell.
+    """
+    laws = [law for each in rounds if (law := fit_all([each])) is not None]
+    answers = [ask(law) for law in laws]
+    numbers = [answer for answer in answers if answer is not None]
+    if len(laws) < FEWEST or len(numbers) < len(laws) or max(numbers) > WIDEST * min(numbers):
+        return None
+    return min(numbers), max(numbers)
 
 
 def fit(points: Sequence[tuple[int, float]]) -> Law:

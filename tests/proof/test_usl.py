@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from proof.prove.usl import Law, fit
+from proof.prove.usl import Law, extrapolate, fit
 
 TRUE = Law(rate=20.0, contention=0.03, coherency=0.0008, error=0.0, measured_to=0)
 
@@ -67,3 +67,14 @@ def test_workers_for_more_than_the_peak_is_none() -> None:
 
 def test_replicas_for_more_than_the_peak_are_found_all_the_same() -> None:
     assert TRUE.replicas_for(1000.0, workers=2) == math.ceil(1000 / TRUE.throughput(2))
+
+
+def test_extrapolation_has_two_ends_and_is_left_out_where_they_are_far_apart() -> None:
+    alike = [_points(TRUE, [1, 2, 4, 8], noise=(factor,)) for factor in (0.98, 1.0, 1.02)]
+    found = extrapolate(alike, lambda law: law.workers_for(150.0))
+    assert found
+    assert found[0] <= (TRUE.workers_for(150.0) or 0) <= found[1] <= 2 * found[0]
+    # Two workers on a shared machine: one round sees no contention, and the next sees a lot of it.
+    unlike = [[(1, 44.0), (2, 88.0)], [(1, 44.0), (2, 84.0)], [(1, 46.0), (2, 80.0)]]
+    assert extrapolate(unlike, lambda law: law.workers_for(500.0)) is None
+    assert extrapolate(alike[:2], lambda law: law.workers_for(150.0)) is None

@@ -54,10 +54,10 @@ def _judge(results: Results, scope: Scope) -> list[Claim]:
 def _parallelism(results: Results, scope: Scope, obstacles: list[str]) -> Claim:
     most = scope.most
     machine = ratios(rates(results, _machine(most)), rates(results, _machine(1)))
-    ceiling = figure(f"the machine itself, {most} processes / 1", machine, "times")
+    ceiling = figure(f"the machine itself, {most} processes / 1", machine.rounds, "times")
     falls_short = f"the machine itself did {ceiling.value:.2f} times the work on {most} cores"
     least = round(0.9 * most, 2)
-    if max(machine, default=most) < least:
+    if max(machine.rounds, default=most) < least:
         obstacles = [*obstacles, falls_short]
     return Evidence(results, [cpu(1), cpu(most)]).claim(
         "parallelism",
@@ -85,6 +85,13 @@ def _concurrency(results: Results, scope: Scope, obstacles: list[str]) -> Claim:
         figures=[figure("1 worker", one, "requests/s"), figure(f"{scope.most} workers", most, "requests/s")],
         obstacles=obstacles,
     )
+
+
+def points(results: Results, scope: Scope) -> list[list[tuple[int, float]]]:
+    """Each round's throughput, by the workers that each have a core: beyond them it is the cores that end."""
+    counts = [count for count in scope.counts if count <= scope.most]
+    by_round = zip(*(rates(results, cpu(count)) for count in counts), strict=True) if counts else ()
+    return [[(count, rate) for count, rate in zip(counts, values, strict=True) if rate > 0] for values in by_round]
 
 
 EXPERIMENTS = [Experiment("scaling", "What does a second worker add?", _windows, _judge)]

@@ -1,6 +1,6 @@
 """Whether the work reaches every worker, which nobody arranges: they all listen on one socket."""
 
-from proof.prove.claims import Claim, at_most, figure
+from proof.prove.claims import Claim, Ratio, at_most, figure
 from proof.prove.evidence import Evidence, Results
 from proof.prove.experiment import Experiment, Scope
 from proof.prove.window import Load, Sample, Window
@@ -34,7 +34,7 @@ def _judge(results: Results, scope: Scope) -> list[Claim]:
             "Every worker takes its share of the work.",
             compares="requests of the busiest worker / of the mean one",
             bound=at_most(1.5),
-            ratios=tuple(unfairness(sample, scope.most) for sample in samples),
+            ratios=Ratio(tuple(unfairness(sample, scope.most) for sample in samples)),
             figures=[
                 figure(worker, [sample.by_worker.get(worker, 0) for sample in samples], "requests")
                 for worker in workers

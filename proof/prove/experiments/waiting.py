@@ -1,6 +1,6 @@
 """A worker that waits with `await` answers others meanwhile; one that waits without it stops everybody."""
 
-from proof.prove.claims import Claim, at_least, figure, ratios
+from proof.prove.claims import Claim, Ratio, at_least, figure, ratios
 from proof.prove.evidence import Evidence, Results, ping_p99s_ms, rates
 from proof.prove.experiment import Experiment, Scope
 from proof.prove.window import Load, Window
@@ -67,7 +67,7 @@ def _judge_awaiting(results: Results, scope: Scope) -> list[Claim]:
             f"One worker has {MANY:,} requests under way at the same time.",
             compares=f"sleeps under way at once / {MANY} users",
             bound=at_least(0.8),
-            ratios=tuple(value / MANY for value in at_once),
+            ratios=Ratio(tuple(value / MANY for value in at_once)),
             figures=[
                 figure(f"awaited sleep of {LONG_SLEEP_MS} ms", rates(results, THOUSAND), "requests/s"),
                 figure("under way at once", at_once, "requests"),
