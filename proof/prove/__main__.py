@@ -2,7 +2,9 @@
 
 import argparse
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,16 @@ from local.process import LocalError
 from proof.prove.experiments import EXPERIMENTS
 from proof.prove.proof import Options, Proof
 from proof.prove.report import write
-from proof.prove.run import prove
+from proof.prove.route.command import add_options, prove_routes
+from proof.prove.run import Step, prove
 from proof.prove.tables import print_proof
 
 START_S = 240.0
 """Seconds for the start of all services."""
 WINDOW_S = 90.0
 """Seconds of a window beside those that are measured: until the service is calm, and for a restart if it never is."""
+ROUTE_S = 900.0
+"""Seconds for all windows of one route."""
 QUICK = Options(seconds=0.75, repeat=1, connections=2000)
 
 
@@ -28,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     console = Console(highlight=False)
     try:
+        if given.route:
+            with _progress(console, "Route", ROUTE_S) as step:
+                return prove_routes(given, console, step)
         proof = _run(_options(given), console)
     except LocalError as reason:
         sys.exit(f"prove: {reason}")
@@ -38,24 +46,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: Options, console: Console) -> Proof:
+    with _progress(console, "Window", WINDOW_S + options.seconds) as step:
+        return prove(options, step)
+
+
+@contextmanager
+def _progress(console: Console, what: str, within_s: float) -> Iterator[Step]:
     columns = (TextColumn("{task.description:<12}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar, Patience("The start", START_S) as patience:
         task = bar.add_task("starting", total=None)
 
         def step(experiment: str, done: int, total: int) -> None:
-            patience.step(
-                f"Window {done + 1} of {total}, of the experiment {experiment!r},", WINDOW_S + options.seconds
-            )
+            patience.step(f"{what} {done + 1} of {total}, {experiment!r},", within_s)
             bar.update(task, description=experiment, completed=done, total=total)
 
-        return prove(options, step)
+        yield step
 
 
 def _options(given: argparse.Namespace) -> Options:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items()
     }
-    chosen = {name: value for name, value in values.items() if value is not None and name not in {"quick", "out"}}
+    known = {option.name for option in fields(Options)}
+    chosen = {name: value for name, value in values.items() if value is not None and name in known}
     return replace(QUICK if given.quick else Options(), **chosen)
 
 
@@ -89,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", metavar="URL", help="measure this deployment, instead of services that are started for it")
     add("--ops-url", metavar="URL", help="where that deployment serves /workers, if not at --host: its OPS_PORT")
     add("--out", type=Path, default=Path("reports"), help="folder for proof.html and proof.json (reports)")
+    add_options(parser)
     return parser
 
 

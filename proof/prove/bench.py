@@ -8,14 +8,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
+from typing import Protocol
 
-from proof.prove.client import ask
+from proof.prove.client import ask, ask_load
 from proof.prove.connection import Address
 from proof.prove.generate import run_load, run_spin
 from proof.prove.machine import cpu_seconds
 from proof.prove.ping import run_ping
 from proof.prove.stage import Stage
-from proof.prove.window import Sample, Tally, Window, percentiles
+from proof.prove.window import Load, Sample, Tally, Window, percentiles
 
 Started = tuple[Future[Tally] | None, Future[Tally] | None, list[Future[int]]]
 
@@ -26,6 +27,12 @@ CALM_TIMEOUT_S = 12.0
 SPARE_FILES = 500
 
 
+class Probe(Protocol):
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class Bench:
     """`stage` holds the services, `processes` the generators. One window at a time."""
 
@@ -33,7 +40,8 @@ class Bench:
         self._stage = stage
         self._processes = processes
 
-    def measure(self, window: Window) -> Sample:
+    def measure(self, window: Window, probe: Probe | None = None) -> Sample:
+        """Measure one window. `probe` looks at the service from its beginning to its end."""
         url = self._stage.url(window.workers)
         if not window.spin:
             self._calm(window)
@@ -42,9 +50,13 @@ class Bench:
         load, ping, spins = self._start(window, Address.of(url), begin, end)
         _sleep_until(begin)
         before = cpu_seconds()
+        if probe:
+            probe.begin()
         _sleep_until(end - 0.3)
         workers = self._stage.state(window.workers)["workers"] if window.memory else []
         _sleep_until(end)
+        if probe:
+            probe.end()
         after = cpu_seconds()
         sample = _sample(window, load, ping, spins)
         ours, starved, busy = ((now - then) / window.seconds for now, then in zip(after, before, strict=True))
@@ -68,7 +80,7 @@ class Bench:
             _wait_until_quick(url)
             self._stage.settle()
             # Once, so that what only the first request pays for is not measured.
-            ask(url, window.load.path if window.load else "/livez", timeout_s=CALM_TIMEOUT_S)
+            ask_load(url, window.load or Load("/livez", 1), timeout_s=CALM_TIMEOUT_S)
         except OSError:
             self._stage.recover(window.workers)
 

@@ -6,6 +6,7 @@ from email.message import Message
 from typing import Any
 
 from proof.prove.connection import Address
+from proof.prove.window import Load
 
 
 def is_ready(url: str, path: str = "/readyz") -> bool:
@@ -21,20 +22,34 @@ def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10
     Raises:
         OSError: there was none.
     """
-    status, content, _ = _exchange(url, path, body, timeout_s)
+    method = "GET" if body is None else "POST"
+    status, content, _ = _exchange(url, path, timeout_s, method, {"Content-Type": "application/json"}, body)
     return status, content
+
+
+def ask_load(url: str, load: Load, *, timeout_s: float) -> int:
+    """Ask once for what the users of a load ask for. Return the status."""
+    body = load.body.encode() or None
+    return _exchange(url, load.path, timeout_s, load.method, dict(load.headers), body)[0]
 
 
 def answering_host(url: str) -> str:
     """The replica that answered, by its X-Worker; empty where the deployment does not say."""
-    headers = _exchange(url, "/livez", None, 10)[2]
+    headers = _exchange(url, "/livez", 10)[2]
     return headers.get("X-Worker", "").rpartition(":")[0]
 
 
-def _exchange(url: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes, Message]:
+def _exchange(  # noqa: PLR0913, PLR0917
+    url: str,
+    path: str,
+    timeout_s: float,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+) -> tuple[int, bytes, Message]:
     connection = http.client.HTTPConnection(*Address.of(url), timeout=timeout_s)
     try:
-        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read(), answer.headers
     except http.client.HTTPException as error:

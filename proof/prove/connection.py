@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from local.process import LocalError
+from proof.prove.window import Load
 
 
 class Answer(NamedTuple):
@@ -71,6 +72,16 @@ class Connection(asyncio.Protocol):
 def get(path: str, host: str, *, close: bool = False) -> bytes:
     last = "Connection: close\r\n" if close else ""
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{last}\r\n".encode()
+
+
+def request_of(load: Load, host: str) -> bytes:
+    """The bytes that each user of a load sends."""
+    if not load.headers and not load.body and load.method == "GET":
+        return get(load.path, host, close=load.fresh)
+    body = load.body.encode()
+    headers = [("Host", host), *load.headers, *([("Content-Length", str(len(body)))] if body else [])]
+    lines = [f"{load.method} {load.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, *(["Connection: close"] if load.fresh else []), "", ""]).encode() + body
 
 
 async def connect(address: Address) -> Connection:

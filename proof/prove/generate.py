@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import uvloop
 
-from proof.prove.connection import Address, Connection, connect, connect_to_each, get
+from proof.prove.connection import Address, Connection, connect, connect_to_each, get, request_of
 from proof.prove.meter import metered
 from proof.prove.window import Load, Tally
 
@@ -52,7 +52,7 @@ async def _end(tasks: list[asyncio.Task[None]], end: float) -> None:
 
 
 async def _user(address: Address, load: Load, tally: Tally, begin: float, connection: Connection | None) -> None:
-    request = get(load.path, address.host, close=load.fresh)
+    request = request_of(load, address.host)
     try:
         while True:
             started = time.monotonic()

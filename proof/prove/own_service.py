@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -18,38 +19,54 @@ READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 
 
-def environment(variables: dict[str, str], home: Path) -> dict[str, str]:
+def environment(variables: dict[str, str], home: Path, project: Path = ROOT) -> dict[str, str]:
     """Nothing of this terminal's: no `.env` and no variable changes what is proved."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
+    path = os.pathsep.join(dict.fromkeys(map(str, (project, ROOT))))
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": path, **variables}
 
 
-def migrate(variables: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "service", "migrate"]
+def package_of(project: Path) -> str:
+    """Return the name of the package that a project's `make run` starts."""
+    try:
+        return str(tomllib.loads((project / "pyproject.toml").read_text())["tool"]["brigade"]["package"])
+    except (OSError, ValueError, KeyError):
+        raise LocalError(f"{project} is no project: its pyproject.toml names no [tool.brigade] package.") from None
+
+
+def command_of(project: Path, *words: str) -> list[str]:
+    """Return a command line of the project's service, by the project's own Python where it has one."""
+    own = project / ".venv" / "bin" / "python"
+    return [str(own) if own.exists() else sys.executable, "-m", package_of(project), *words]
+
+
+def migrate(variables: dict[str, str], project: Path = ROOT) -> None:
+    command = command_of(project, "migrate")
     done = subprocess.run(command, env=variables, cwd=variables["HOME"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LocalError(f"The schema could not be made: {done.stderr.strip().splitlines()[-1]}")
 
 
 class OwnService:
-    def __init__(self, workers: int, variables: dict[str, str], home: Path) -> None:
+    def __init__(self, workers: int, variables: dict[str, str], home: Path, project: Path = ROOT) -> None:
         self._home = home
-        self._log = home / "log"
+        self._project = project
+        self.log = home / "log"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._variables = variables | {
+        self._variables = {
             "WEB_CONCURRENCY": str(workers),
             "PORT": str(port),
             "LAB_ENABLED": "1",
             "EXPOSE_WORKER": "1",
             "STATE_DIR": str(home / "state"),
-        }
+        } | variables
 
     def start(self) -> None:
         self._home.mkdir(exist_ok=True)
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process: subprocess.Popen[bytes] = spawn(
-                [sys.executable, "-m", "service", "run"],
-                env=environment(self._variables, self._home),
+                command_of(self._project, "run"),
+                env=environment(self._variables, self._home, self._project),
                 cwd=self._home,
                 stdout=log,
                 stderr=log,
@@ -65,7 +82,7 @@ class OwnService:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not is_ready(self.url):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = self._log.read_text(errors="replace")
+                said = self.log.read_text(errors="replace")
                 raise LocalError(f"The service did not become ready: {said[-2000:]}")
             time.sleep(0.05)
 

@@ -6,6 +6,7 @@ So windows can alternate between them, and no restart lies between the two sides
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from local.process import LocalError
 from local.servers import Postgres, Valkey
 from proof.prove.client import answering_host, read_workers
-from proof.prove.own_service import OwnService, environment, migrate
+from proof.prove.own_service import ROOT, OwnService, environment, migrate
 
 # The proof is not about the disk.
 FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -25,6 +26,12 @@ class Stage(Protocol):
     """The place where the windows are measured."""
 
     own: bool
+    statements: Path | None
+    """The file to which its Postgres writes each statement; None if that is not known."""
+    ports: set[int]
+    """Ports of its Postgres and its Redis, if they are known."""
+
+    def log(self, workers: int) -> Path | None: ...
 
     def url(self, workers: int) -> str: ...
 
@@ -42,6 +49,8 @@ class Deployment:
     """One that runs already: it has the workers it has."""
 
     own = False
+    statements: Path | None = None
+    ports: set[int] = set()  # noqa: RUF012 - never changed
 
     def __init__(self, host: str, ops_url: str | None = None) -> None:
         self._url = host.rstrip("/")
@@ -55,6 +64,8 @@ class Deployment:
 
     def state(self, workers: int) -> dict[str, Any]:  # noqa: ARG002
         return read_workers(self._ops_url)
+
+    def log(self, workers: int) -> None: ...
 
     def settle(self) -> None:
         """A proxy takes a replica that was busy for a dead one, for seconds: until each has answered again."""
@@ -74,8 +85,13 @@ class Deployment:
 class OwnServices:
     own = True
 
-    def __init__(self, services: Mapping[int, OwnService]) -> None:
+    def __init__(self, services: Mapping[int, OwnService], postgres: Postgres, valkey: Valkey) -> None:
         self._services = services
+        self.statements: Path | None = postgres.data_dir / "log"
+        self.ports = {postgres.port, valkey.port}
+
+    def log(self, workers: int) -> Path:
+        return self._services[workers].log
 
     def url(self, workers: int) -> str:
         return self._services[workers].url
@@ -90,20 +106,29 @@ class OwnServices:
         self._services[workers].restart()
 
 
+@dataclass(frozen=True)
+class Staging:
+    """The service to start: its project, its variables, and the settings of its Postgres."""
+
+    project: Path = ROOT
+    variables: Mapping[str, str] = field(default_factory=dict)
+    postgres: Mapping[str, str] = field(default_factory=dict)
+
+
 @contextmanager
-def own_services(counts: Iterable[int]) -> Iterator[OwnServices]:
-    counts = sorted(set(counts))
+def own_services(counts: Iterable[int], staging: Staging = Staging()) -> Iterator[OwnServices]:
+    counts, project = sorted(set(counts)), staging.project
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="proof-", ignore_cleanup_errors=True)))
         home.chmod(0o755)  # as root, Postgres runs as another user
-        postgres = stack.enter_context(Postgres(home / "postgres", settings=FAST))
+        postgres = stack.enter_context(Postgres(home / "postgres", settings=FAST | dict(staging.postgres)))
         valkey = stack.enter_context(Valkey(home / "valkey"))
-        shared = {"DATABASE_URL": postgres.url, "REPLICAS": str(len(counts))}
-        migrate(environment(shared | {"REDIS_URL": valkey.url}, home))
+        shared = {"DATABASE_URL": postgres.url, "REPLICAS": str(len(counts)), **staging.variables}
+        migrate(environment(shared | {"REDIS_URL": valkey.url}, home, project), project)
         services: dict[int, OwnService] = {}
         for number, workers in enumerate(counts):
             redis = f"{valkey.url.rpartition('/')[0]}/{number}"  # /workers lists what shares a Redis database
-            service = OwnService(workers, shared | {"REDIS_URL": redis}, home / f"service-{workers}")
+            service = OwnService(workers, shared | {"REDIS_URL": redis}, home / f"service-{workers}", project)
             if services:
                 service.work_as(services[counts[0]])
             service.start()
@@ -111,4 +136,4 @@ def own_services(counts: Iterable[int]) -> Iterator[OwnServices]:
             services[workers] = service
         for service in services.values():
             service.wait_until_ready()
-        yield OwnServices(services)
+        yield OwnServices(services, postgres, valkey)

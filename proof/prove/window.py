@@ -17,6 +17,9 @@ class Load:
     """A new connection for every request."""
     hold: bool = False
     """Ask once before the window, stay connected and silent, and ask again at its end."""
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""`--route` against ten routes of ten kinds, each of which it has to recognise, and against a deployment."""
+
+import json
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proof.prove.route.measured import Findings, Measured
+from proof.prove.route.probe import Seen
+from proof.prove.route.route import Route
+from proof.prove.route.verdict import judge
+from proof.prove.window import Percentiles, Sample
+from tests.conftest import StartService
+from tests.proof.conftest import ROOT
+from tests.proof.ten_kinds import FILES
+
+KINDS = {
+    "/awaiting": "waits",
+    "/blocking": "blocks the loop",
+    "/on-loop": "computes on the loop",
+    "/in-threadpool": "computes in the thread pool",
+    "/in-lane": "computes in the CPU lane",
+    "/in-process": "computes in a process",
+    "/pool": "bound by the Postgres pool",
+    "/lock": "waits its turn",
+    "/many-queries": "asks Postgres again and again",
+    "/upstream": "waits for an upstream",
+}
+
+
+class Slow(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def upstream() -> Iterator[int]:
+    """The port of a server that answers after a while."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def prove_routes(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    command = [sys.executable, "-m", "proof.prove", "--quick", "--out", str(folder), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, json.loads((folder / "routes.json").read_text())
+
+
+@pytest.mark.timeout(180)
+def test_route_of_each_kind_is_recognised(tmp_path: Path, upstream: int) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    variables = {"DB_CONNECTION_BUDGET": "8", "UPSTREAM_PORT": str(upstream)}
+    options = [option for name, value in variables.items() for option in ("--set", f"{name}={value}")]
+    routes = [option for path in KINDS for option in ("--route", f"GET {path}")]
+    said, found = prove_routes(
+        tmp_path / "reports", "--project", str(tmp_path), "--workers", "1", "--seconds", "0.6", *options, *routes
+    )
+    assert {path: found[f"GET {path}"]["kind"] for path in KINDS} == KINDS, said
+    module = FILES["trial/features/kinds/__init__.py"].splitlines()
+    line = 1 + next(number for number, text in enumerate(module) if "the line at fault" in text)
+    assert f"trial/features/kinds/__init__.py:{line} in blocking" in found["GET /blocking"]["says"]
+    assert f"127.0.0.1:{upstream}" in found["GET /upstream"]["says"]
+    assert "4 connections" in found["GET /pool"]["says"]
+
+
+def test_route_of_a_deployment_is_measured_as_it_is_and_the_next_run_shows_the_difference(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service(1, API_KEYS="test:secret")
+    host = ("--host", service.url, "--seconds", "0.5")
+    said, found = prove_routes(tmp_path, *host, "--route", "GET /notes")
+    assert "the deployment wants a key" in found["GET /notes"]["says"], said
+    blocking = "GET /lab/sleep/blocking?ms=150"
+    said, found = prove_routes(tmp_path, *host, "--key", "secret", "--route", "GET /notes", "--route", blocking)
+    assert found["GET /notes"]["kind"] != "cannot be told", said
+    assert "Before, " in said
+    assert found[blocking]["kind"] == "blocks the loop"
+    assert "at brigade/lab/routes.py:" in found[blocking]["says"]
+
+
+def _elsewhere(users: int, rate: float, *, cpu_percent: float, running: int, ping_ms: float) -> Measured:
+    """Figures of a worker on another machine, whose threads cannot be looked at."""
+    state = {"cpu_percent": cpu_percent, "cpu_lane": {"running": running}, "db_pool": {"in_use": 0, "max": 4}}
+    sample = Sample(
+        "w",
+        workers=1,
+        seconds=1,
+        done=round(rate),
+        statuses={"200": round(rate)},
+        latency_ms=Percentiles(50, 60, 70),
+        ping_ms=Percentiles(ping_ms, ping_ms, ping_ms),
+    )
+    return Measured(users, 1, Seen(workers=[state] * 3), [sample])
+
+
+@pytest.mark.parametrize(
+    ("running", "ping_ms", "kind"),
+    [(1, 2, "computes in the CPU lane"), (0, 2, "computes in the thread pool"), (0, 200, "computes on the loop")],
+)
+def test_route_of_another_machine_is_judged_by_what_workers_say(running: int, ping_ms: float, kind: str) -> None:
+    quiet = _elsewhere(1, 0, cpu_percent=3, running=0, ping_ms=1)
+    alone = _elsewhere(1, 20, cpu_percent=98, running=running, ping_ms=ping_ms / 4)
+    company = _elsewhere(8, 20, cpu_percent=99, running=running, ping_ms=ping_ms)
+    assert judge(Route("GET", "/"), Findings(quiet, alone, {1: company})).kind == kind
