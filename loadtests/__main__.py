@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def _serve(host: str | None, web_port: int, more: list[str]) -> int:
-    check_port("127.0.0.1", web_port)
+    check_port("127.0.0.1", web_port, setting="--web-port (make locust ARGS='--web-port 8090')")
     ui = f"http://127.0.0.1:{web_port}"
     with ExitStack() as stack:
         url = host or _service(stack)

@@ -91,7 +91,7 @@ def says(rows: Sequence[Run]) -> str:
     last = rows[-1]
     other = next((run for run in reversed(rows) if run.workers != last.workers), None)
     if other is None:
-        return f"{_rate(last)} with {_workers(last)}. Start the service with another WEB_CONCURRENCY, and press Start again."
+        return f"{_rate(last)} with {_workers(last)}, and no run yet with another number of workers."
     few, many = sorted((last, other), key=lambda run: run.workers)
     if not few.answers_per_s * many.answers_per_s:
         verdict = "no ratio, as one of the two answered nothing"

@@ -14,7 +14,7 @@ from loadtests.measured import Figures, everywhere, here
 from loadtests.options import option
 from loadtests.runs import Runs
 from loadtests.window import Window
-from loadtests.words import Second, line
+from loadtests.words import Second, line, over
 from loadtests.workers import Worker, Workers
 
 ASK_EVERY_S = 0.4
@@ -24,9 +24,6 @@ SETTLE_S = 2.0
 WATCHED_S = 10.0
 KEPT_POINTS = 900
 READY = "Press Start: this line says what is seen, second by second."
-OVER = (
-    "The run is over, and what is left of it is below. Start the service with another WEB_CONCURRENCY, and press New."
-)
 
 
 class Watch:
@@ -95,7 +92,7 @@ class Watch:
     def end(self) -> None:
         self.close()
         self.stage = None
-        self.line = OVER
+        self.line = over(self.workers.plan.get("workers"))
 
     def _follow_stage(self, figures: Figures) -> None:
         stage = self._stage_now()
@@ -155,7 +152,7 @@ class Watch:
                         "cpu_percent": worker.told["cpu_percent"],
                         "loop_lag_ms": worker.for_ms
                         if worker.state in {"frozen", "held"}
-                        else worker.told["loop_lag_ms"]["p50"],
+                        else worker.told["loop_lag_ms"]["p99"],
                         "answers": round(served[worker.told["id"]] / len(self._recent), 1),
                     }
                     for worker in self.living

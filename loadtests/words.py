@@ -33,6 +33,15 @@ def line(second: Second) -> str:
     return " ".join(parts)
 
 
+def over(workers: int | None) -> str:
+    """Return the line of a run that is over: how to get the other half of the comparison."""
+    other = 2 if workers == 1 else 1
+    return (
+        "The run is over, and what is left of it is below. Start the service with another WEB_CONCURRENCY, "
+        f"for example by `Ctrl-C` and `WEB_CONCURRENCY={other} make locust`, and press Start: the rows of both runs stand together."
+    )
+
+
 def duration(ms: float) -> str:
     if ms < 10:
         return f"{ms:.1f} ms"
@@ -66,13 +75,13 @@ def _service(second: Second) -> str:
 
 def _noted(worker: Worker) -> str:
     """Return the words for a worker that does anything else than serve."""
-    waiting = worker.in_flight
     name = f"Worker {worker.number}"
+    stuck = f"{name} has {_requests(worker.in_flight)} waiting and" if worker.in_flight else name
     words = {
-        "frozen": f"{name} has {_requests(waiting)} waiting and has been frozen for {seconds(worker.for_ms)}",
-        "held": f"{name} has {_requests(waiting)} waiting and was frozen for {seconds(worker.for_ms)}",
+        "frozen": f"{stuck} has been frozen for {seconds(worker.for_ms)}",
+        "held": f"{stuck} was frozen for {seconds(worker.for_ms)}",
         "silent": f"{name} has been silent for {seconds(worker.for_ms)}: its process is stopped",
-        "draining": f"{name} is draining: it finishes {_requests(waiting)} and leaves",
+        "draining": f"{name} is draining: it finishes {_requests(worker.in_flight)} and leaves",
         "starting": f"{name} is starting",
         "dead": f"{name} died {seconds(worker.for_ms)} ago",
     }
@@ -82,7 +91,7 @@ def _noted(worker: Worker) -> str:
 def _serving(living: Sequence[Worker], second: Second) -> str:
     in_flight = [worker.in_flight for worker in living]
     cpu = [worker.told["cpu_percent"] for worker in living]
-    lag = max(worker.told["loop_lag_ms"]["p50"] for worker in living)
+    lag = max(worker.told["loop_lag_ms"]["p99"] for worker in living)
     if len(living) == 1:
         has = f"Worker {living[0].number} has {_requests(in_flight[0])} in flight at once and uses {cpu[0]:.0f} % of a core"
     else:
@@ -90,7 +99,7 @@ def _serving(living: Sequence[Worker], second: Second) -> str:
             f"{len(living)} workers have {_and(in_flight)} requests in flight at once and use "
             f"{_and([round(each) for each in cpu])} % of a core"
         )
-    return f"{has}; {second.rate:,.0f} answers a second; the event loop is {duration(lag)} late"
+    return f"{has}; {second.rate:,.0f} answers a second; the event loop is up to {duration(lag)} late"
 
 
 def _ping(second: Second) -> str:

@@ -135,8 +135,8 @@ def free_port() -> int:
     raise AssertionError("Ports are drawn without end.")
 
 
-def check_port(host: str, port: int) -> None:
-    """The service would say it too, but not before two servers have been started for it."""
+def check_port(host: str, port: int, *, setting: str = "PORT") -> None:
+    """The service would say it too, but not before two servers have been started for it. The setting is the port's."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -144,5 +144,5 @@ def check_port(host: str, port: int) -> None:
             probe.bind(place)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise LocalError(f"Port {port} is in use: end what listens there, or set PORT to another.") from None
-        raise LocalError(f"Cannot listen on {host}, port {port} ({error}): set HOST or PORT to another.") from None
+            raise LocalError(f"Port {port} is in use: end what listens there, or set {setting} to another.") from None
+        raise LocalError(f"Cannot listen on {host}, port {port} ({error}): set HOST or {setting} to another.") from None

@@ -54,7 +54,7 @@ class InThreadpool(Computing):
 
 
 class InLane(Computing):
-    """Where should a second of computing run?
+    """Where should computing run?
 
     The same 20 ms of computing, in the CPU lane: one thread, a bounded queue, and a short turn. Look for as many answers a
     second as before, and for a ping of a few milliseconds beside them. A full lane answers 503 at once, which is no failure

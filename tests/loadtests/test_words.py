@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loadtests.runs import Run, Runs, says
-from loadtests.words import Second, line, state_words
+from loadtests.words import Second, line, over, state_words
 from loadtests.workers import Workers
 from tests.loadtests.conftest import pretended
 
@@ -31,7 +31,7 @@ def second(workers: Workers, *, ping_ms: float = 2, in_flight: int = 0, **more: 
 def test_one_worker_that_serves() -> None:
     assert second(heard(pretended("host:a", in_flight=101))) == (
         "Stage 2 of 6: `time.sleep` in `async def`. Worker 1 has 100 requests in flight at once and uses 10 % of a core; "
-        "497 answers a second; the event loop is 0.4 ms late; a ping takes 2.0 ms."
+        "497 answers a second; the event loop is up to 2.5 ms late; a ping takes 2.0 ms."
     )
 
 
@@ -85,6 +85,23 @@ def test_a_freeze_is_told_a_little_longer_than_it_lasts() -> None:
     assert "Worker 2 has 12 requests waiting and was frozen for 0.6 s" in second(workers)
 
 
+def test_a_frozen_worker_with_nothing_in_flight_has_nothing_waiting() -> None:
+    words = second(heard(pretended("host:a"), pretended("host:b", state="frozen", stalled_ms=600, in_flight=0)))
+    assert "Worker 2 has been frozen for 0.6 s" in words
+    assert "waiting" not in words
+
+
+def test_blocks_too_short_to_freeze_a_worker_make_its_loop_late() -> None:
+    late = {"p50": 5.0, "p99": 231.5, "max": 240.0}
+    words = second(heard(pretended("host:a"), pretended("host:b", loop_lag_ms=late)))
+    assert "the event loop is up to 232 ms late" in words
+
+
+@pytest.mark.parametrize(("workers", "other"), [(1, 2), (2, 1), (None, 1)])
+def test_a_run_that_is_over_says_how_to_start_the_other(workers: int | None, other: int) -> None:
+    assert f"`WEB_CONCURRENCY={other} make locust`" in over(workers)
+
+
 def test_failures_are_told() -> None:
     assert "40% of the answers are failures" in second(heard(pretended("host:a")), failed=0.4)
 
@@ -122,7 +139,7 @@ def run(workers: int, rate: float, **more: Any) -> Run:
             [run(1, 988), run(1, 990), run(2, 991)],
             "990/s with 1 worker, 991/s with 2 workers: 1.0 times, which is the same.",
         ),
-        ([run(1, 44)], "44/s with 1 worker. Start the service with another WEB_CONCURRENCY, and press Start again."),
+        ([run(1, 44)], "44/s with 1 worker, and no run yet with another number of workers."),
         (
             [run(1, 0), run(2, 9)],
             "0/s with 1 worker, 9/s with 2 workers: no ratio, as one of the two answered nothing.",
