@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from signal import SIG_SETMASK, pthread_sigmask
 
 STANDARD = ("stdin", "stdout", "stderr")
@@ -24,6 +25,26 @@ def settle_process() -> None:
     os.close(descriptor)
     pthread_sigmask(SIG_SETMASK, ())
     os.umask(UMASK)
+    _settle_propagators()
+
+
+def _settle_propagators() -> None:
+    """Leave out propagators that are not installed, such as the `xray` that platforms set for programs of every language.
+
+    OpenTelemetry cannot be imported while its variable names one.
+    """
+    named = [name.strip() for name in os.environ.get("OTEL_PROPAGATORS", "").split(",") if name.strip()]
+    known = {"none"} | {entry.name for entry in entry_points(group="opentelemetry_propagator")} if named else {"none"}
+    kept = [name for name in named if name in known]
+    if kept == named:
+        return
+    print(
+        f"service: OTEL_PROPAGATORS is read as {','.join(kept) or 'its default'}: others are not installed.",
+        file=sys.stderr,
+    )
+    os.environ["OTEL_PROPAGATORS"] = ",".join(kept)
+    if not kept:
+        del os.environ["OTEL_PROPAGATORS"]
 
 
 @contextmanager

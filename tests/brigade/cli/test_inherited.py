@@ -73,11 +73,13 @@ def test_variables_of_gunicorn_and_uvicorn_do_not_overrule_the_plan(start_servic
         UVICORN_PORT="1",
         UVICORN_WORKERS="7",
         SENDFILE="nonsense",
+        OTEL_PROPAGATORS="xray, tracecontext",
         FORWARDED_ALLOW_IPS="nonsense",
         TRUSTED_PROXIES="10.0.0.0/8, ",
     )
     assert len(service.worker_pids()) == 2
     assert "GUNICORN_CMD_ARGS is left out" in service.log()
+    assert "OTEL_PROPAGATORS is read as tracecontext" in service.log()
     assert "Traceback" not in service.log()
 
 
