@@ -21,6 +21,8 @@ PARTS = {
         "concurrency",
         "lab",
         "locust",
+        "streams",
+        "jobs",
         "hot-path",
         "migrations",
         "stores",

@@ -33,10 +33,13 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[ServerSentEvent], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, events: AsyncIterator[ServerSentEvent], headers: Mapping[str, str] | None = None, status_code: int = 200
+    ) -> None:
+        """Make the answer. FastAPI documents the default of `status_code` where this is a route's `response_class`."""
         self._events = events
         own = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "close"}
-        super().__init__(headers={**own, **(headers or {})})
+        super().__init__(None, status_code, headers={**own, **(headers or {})})
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +52,7 @@ class EventStream(Response):
         stats = scope["app"].stats
         scope["held"] = True
         with streams.held("events"):
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             stats.in_flight -= 1
             scope.get("extensions", {}).get(HOLD, _nothing)()
             try:

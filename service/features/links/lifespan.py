@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from brigade import resources_of
 from service.features.links import metrics, qr
 from service.features.links.clicks import Clicks
+from service.features.links.live import Live
 from service.features.links.resolve import Resolver
 
 DRAWN_BYTES = 4 * 2**20
@@ -19,16 +20,19 @@ class State(TypedDict):
     resolver: Resolver
     clicks: Clicks
     drawn: qr.Drawn
+    live: Live
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     resources = resources_of(app)
     async with Clicks(resources) as clicks:
-        tell_clicks = metrics.watch(clicks)
+        tell_clicks, live = metrics.watch(clicks), Live(resources.pg)
         yield {
             "resolver": Resolver(resources.pg, resources.cache, resources.replica),
             "clicks": clicks,
             "drawn": qr.Drawn(DRAWN_BYTES),
+            "live": live,
         }
+        await live.close()
     tell_clicks()  # what was lost at the end
