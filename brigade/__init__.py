@@ -20,7 +20,16 @@ if TYPE_CHECKING:
         require_key,
         resources_of,
     )
-    from brigade.errors import CacheUnavailable, DatabaseUnavailable, Problem, Unavailable
+    from brigade.errors import (
+        CacheUnavailable,
+        DatabaseUnavailable,
+        Problem,
+        Unavailable,
+        UpstreamFailure,
+        UpstreamTimeout,
+        UpstreamUnavailable,
+    )
+    from brigade.http import Http
     from brigade.jobs import JobRun, job
     from brigade.settings import ConfigurationError, Settings, load_settings
     from brigade.stores.database import acquire, read
@@ -47,8 +56,17 @@ _MODULES = {
         "require_key",
         "resources_of",
     ),
-    "brigade.errors": ("CacheUnavailable", "DatabaseUnavailable", "Problem", "Unavailable"),
     "brigade.jobs": ("JobRun", "job"),
+    "brigade.errors": (
+        "CacheUnavailable",
+        "DatabaseUnavailable",
+        "Problem",
+        "Unavailable",
+        "UpstreamFailure",
+        "UpstreamTimeout",
+        "UpstreamUnavailable",
+    ),
+    "brigade.http": ("Http",),
     "brigade.stores.needs": ("needs",),
     "brigade.settings": ("ConfigurationError", "Settings", "load_settings"),
     "brigade.stores.database": ("acquire", "read"),
@@ -68,6 +86,7 @@ __all__ = [
     "ConfigurationError",
     "DatabaseUnavailable",
     "EventStream",
+    "Http",
     "JobRun",
     "Jobs",
     "Lane",
@@ -77,6 +96,9 @@ __all__ = [
     "SettingsDep",
     "Text",
     "Unavailable",
+    "UpstreamFailure",
+    "UpstreamTimeout",
+    "UpstreamUnavailable",
     "acquire",
     "counter",
     "documented",

@@ -73,5 +73,17 @@ class LaneFull(Unavailable):
     type, title = "urn:problem:cpu-lane-full", "The CPU lane is full"
 
 
+class UpstreamTimeout(Problem):
+    status, type, title = 504, "urn:problem:upstream-timeout", "Another service did not answer in time"
+
+
+class UpstreamFailure(Problem):
+    status, type, title = 502, "urn:problem:upstream-failure", "Another service failed"
+
+
+class UpstreamUnavailable(Unavailable):
+    type, title = "urn:problem:upstream-unavailable", "Another service is left alone for a moment"
+
+
 class RequestTimeout(Unavailable):
     type, title = "urn:problem:request-timeout", "The request took too long"

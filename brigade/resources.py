@@ -7,7 +7,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import asyncpg
@@ -31,6 +34,9 @@ from brigade.telemetry import tracing
 from brigade.telemetry.loop_watch import LoopWatch
 from brigade.telemetry.metrics import WorkerStats
 
+if TYPE_CHECKING:
+    from brigade.outgoing.client import HttpClient
+
 CONNECT_TIMEOUT_S = 0.7
 REDIS_TIMEOUT_S = 0.3
 """A Redis in the same zone answers in 1 ms; past this, Postgres is the faster way to the same answer."""
@@ -48,6 +54,15 @@ class Resources:
     replica: Replica | None
     cache: Cache
     deployment: Deployment
+    opened: AsyncExitStack = field(repr=False)
+    """Holds all that is open, until the worker ends."""
+
+    @cached_property
+    def http(self) -> "HttpClient":
+        """The client for other services, loaded and opened when it is first asked for."""
+        client: HttpClient = import_module("brigade.outgoing.client").HttpClient(self.settings)
+        self.opened.push_async_callback(client.close)
+        return client
 
 
 @asynccontextmanager
@@ -62,7 +77,7 @@ async def open_resources(settings: Settings, plan: Plan, stats: WorkerStats) -> 
         replica = await stack.enter_async_context(_replica(settings, plan))
         cache = await stack.enter_async_context(_redis(settings, plan))
         deployment = Deployment(cache.keys, address=settings.deployment_address)
-        yield Resources(settings, plan, stats, watch, lane, pg, replica, cache, deployment)
+        yield Resources(settings, plan, stats, watch, lane, pg, replica, cache, deployment, stack)
 
 
 @asynccontextmanager

@@ -31,17 +31,11 @@ async def wait_for_cache(task: Task, _: Request) -> None:
 async def wait_for_http(task: Task, request: Request) -> None:
     """Wait for an answer of this service, at the address that this request used, which exists wherever the service runs."""
     host, port = request.scope["server"]
-    head = f"GET /lab/sleep/awaited?ms={task.ms} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    try:
-        async with asyncio.timeout(task.ms / 1000 + ANSWER_MARGIN_S):
-            reader, writer = await asyncio.open_connection(host, port)
-            writer.write(head.encode())
-            answer = await reader.read()
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        raise HttpUnavailable(f"No answer from {host}:{port}.") from error
-    if b" 200 " not in answer[:16]:
-        raise HttpUnavailable(f"{host}:{port} answered {answer[9:12].decode()}.")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    http, within_s = task.lab.resources.http, task.ms / 1000 + ANSWER_MARGIN_S
+    answer = await http.get(f"http://{address}/lab/sleep/awaited?ms={task.ms}", timeout_s=within_s)
+    if answer.status != 200:
+        raise HttpUnavailable(f"{address} answered {answer.status}.")
 
 
 async def wait_for_file(task: Task, _: Request) -> None:

@@ -132,6 +132,11 @@ class Settings(BaseSettings):
     max_body_bytes: NonNegativeInt = 1_048_576
     """Largest body of a request, in bytes."""
 
+    http_timeout_s: PositiveFloat = 5.0
+    """Seconds that a call to another service may take, retries included; less where the request has less left."""
+    http_connections: PositiveInt = 100
+    """Connections that one worker may have to each other service that it calls."""
+
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     """Keys that may write and list, separated by commas: key, id:key or id:sha256:<hex>; if empty, everybody may."""
     require_secrets: bool = False

@@ -21,7 +21,7 @@ from brigade.telemetry import sampling
 NONE: Mapping[str, str] = {}
 CARRIERS = (b"traceparent", b"tracestate", b"baggage")
 """Headers that tell of the caller's span."""
-Kind = Literal["queue", "lane", "postgres", "redis"]
+Kind = Literal["queue", "lane", "postgres", "redis", "http"]
 
 spent: ContextVar[dict[Kind, float] | None] = ContextVar("spent", default=None)
 """Seconds of the current request. Threads and tasks that work for it add to the same."""
@@ -174,6 +174,17 @@ def carried() -> dict[str, str]:
     if _tracer is not None:
         propagate.inject(carrier)
     return carrier
+
+
+@contextmanager
+def calling(method: str, host: str) -> Iterator[dict[str, str]]:
+    """Make the span of a call to another service. The headers it yields continue the trace there."""
+    if _tracer is None or not trace.get_current_span().get_span_context().is_valid:
+        yield {}
+        return
+    attributes = {"http.request.method": method, "server.address": host}
+    with _tracer.start_as_current_span(f"{method} {host}", kind=trace.SpanKind.CLIENT, attributes=attributes):
+        yield carried()
 
 
 def resume(carrier: dict[str, str]) -> None:

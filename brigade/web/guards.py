@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brigade.errors import ContentTooLarge, RequestTimeout
 from brigade.headers import declared_bytes
+from brigade.outgoing.deadline import request_deadline
 from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.web.limits import Limits, LimitsByRoute
 from brigade.web.problems import render
@@ -34,6 +35,7 @@ class Guards:
         if declared_bytes(scope["headers"]) > limits.max_body_bytes:
             return await render(too_large(limits.max_body_bytes))(scope, receive, send)
         request = GuardedRequest(limits, self.body_timeout_s, receive, send)
+        token = request_deadline.set(request.deadline)
         try:
             async with request.deadline:
                 await self.app(scope, request.receive, request.send)
@@ -44,6 +46,8 @@ class Guards:
             if request.started or not request.deadline.expired():
                 raise
             await render(request.too_late())(scope, receive, send)
+        finally:  # the deadline names the task, and the task its context: a cycle
+            request_deadline.reset(token)
 
 
 class GuardedRequest:

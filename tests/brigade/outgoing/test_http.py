@@ -1,0 +1,162 @@
+"""Calls to other services, against servers that answer, hang and break off."""
+
+import asyncio
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from pydantic import SecretStr
+
+from brigade import Http, Settings, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
+from brigade.outgoing.client import HttpClient
+from brigade.outgoing.hosts import FAILURES_IN_A_ROW, MOST_HOSTS, OTHERS, RETRIES_KEPT, Host, Hosts, HostStats
+from tests.bare import Bare
+from tests.brigade.outgoing.hosts import answers, break_off, hang, host
+
+pytestmark = pytest.mark.anyio
+
+router = APIRouter()
+
+
+@router.get("/ask")
+async def ask(url: str, http: Http) -> int:
+    return (await http.get(url)).status
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient(Settings(http_connections=20, http_timeout_s=30))
+    yield client
+    await client.close()
+
+
+async def test_a_thousand_calls_at_once_share_the_connections(http: HttpClient) -> None:
+    async with host(answers()) as well:
+        got = await asyncio.gather(*(http.get(well.url) for _ in range(1000)))
+        assert {(answer.status, answer.body) for answer in got} == {(200, b"ok")}
+        assert well.requests == 1000
+        assert well.connections <= 20
+
+
+@pytest.mark.parametrize("bad", [hang, answers(after_s=20)], ids=["hangs", "slow"])
+async def test_a_host_without_answers_takes_nothing_from_others(http: HttpClient, bad: object) -> None:
+    async with host(bad) as hanging, host(answers()) as well:  # type: ignore[arg-type]
+        waiting = [asyncio.ensure_future(http.get(hanging.url)) for _ in range(100)]
+        await hanging.asked.wait()
+        assert [(await http.get(well.url)).status for _ in range(20)] == [200] * 20
+        assert not any(call.done() for call in waiting)
+        for call in waiting:
+            call.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_dead_host_is_left_alone_and_others_are_not(http: HttpClient) -> None:
+    async with host(break_off) as dead, host(answers()) as well:
+        for _ in range(FAILURES_IN_A_ROW):
+            with pytest.raises(UpstreamFailure):
+                await http.post(dead.url)
+        seen = dead.requests
+        with pytest.raises(UpstreamUnavailable) as refused:
+            await http.post(dead.url)
+        assert refused.value.headers == {"Retry-After": "1"}
+        assert dead.requests == seen
+        assert (await http.get(well.url)).status == 200
+
+
+async def test_a_cancelled_call_frees_its_connection() -> None:
+    client = HttpClient(Settings(http_connections=1, http_timeout_s=30))
+    async with host(hang) as other:
+        call = asyncio.ensure_future(client.get(other.url))
+        await other.asked.wait()
+        call.cancel()
+        await other.left.wait()
+        other.behave = answers()
+        assert (await client.get(other.url)).status == 200
+    await client.close()
+
+
+async def test_only_idempotent_calls_are_sent_again(http: HttpClient) -> None:
+    async with host(answers(503)) as busy:
+        assert (await http.get(busy.url)).status == 503
+        assert busy.requests == 3
+    async with host(answers(503)) as busy:
+        assert (await http.post(busy.url, json={})).status == 503
+        assert busy.requests == 1
+
+
+async def test_retries_end_with_their_budget() -> None:
+    stats = HostStats("budget")
+    tried = Host("budget", stats)
+    granted = 0
+    for _ in range(100):
+        tried.called()
+        granted += tried.may_retry()
+    assert granted <= RETRIES_KEPT + 10
+
+
+async def test_hosts_that_clients_choose_share_a_series() -> None:
+    hosts = Hosts()
+    found = [hosts.of(f"host-{number}") for number in range(MOST_HOSTS + 2)]
+    assert {each.stats.label for each in found[MOST_HOSTS:]} == {OTHERS}
+    assert len(hosts._hosts) == MOST_HOSTS
+
+
+async def test_a_deadline_is_the_less_of_the_calls_and_the_requests_and_headers_are_passed_on() -> None:
+    nowhere = SecretStr("postgresql://u:p@127.0.0.1:1/db"), SecretStr("redis://127.0.0.1:1/0")
+    settings = Settings(
+        database_url=nowhere[0], redis_url=nowhere[1], request_timeout_s=0.5, http_timeout_s=60, db_connection_budget=8
+    )
+    app = Bare(settings, [router])
+    async with app.router.lifespan_context(app), host(hang) as hanging, host(answers()) as well:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service.example") as client:
+            late = await client.get("/ask", params={"url": hanging.url})
+            assert (late.status_code, late.json()["type"]) == (504, "urn:problem:upstream-timeout")
+            assert (await client.get("/ask", params={"url": well.url}, headers={"X-Request-ID": "abc"})).json() == 200
+            assert "X-Request-ID: abc\r\n" in well.heads[-1]
+            documented = (await client.get("/openapi.json")).json()["paths"]["/ask"]["get"]["responses"]
+            assert {"502", "503", "504"} <= set(documented)
+
+
+async def test_a_call_has_a_time_of_its_own(http: HttpClient) -> None:
+    async with host(hang) as hanging:
+        with pytest.raises(UpstreamTimeout):
+            await http.get(hanging.url, timeout_s=0.05)
+
+
+async def test_an_answer_that_is_too_long_is_refused(http: HttpClient) -> None:
+    async with host(answers()) as well:
+        with pytest.raises(UpstreamFailure):
+            await http.get(well.url, max_bytes=1)
+
+
+async def test_an_unknown_certificate_is_refused(http: HttpClient, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    name = [
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    await asyncio.to_thread(subprocess.run, [*new, *name], check=True, capture_output=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    async with host(answers(), tls) as unknown:
+        with pytest.raises(UpstreamFailure):
+            await http.get(unknown.url)
+        assert unknown.requests == 0
+
+
+def test_a_service_without_calls_does_not_load_the_client() -> None:
+    code = "import sys, service.main, brigade.app; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
