@@ -21,6 +21,7 @@ from pgqueuer.domain.models import Job as Row
 
 from brigade.jobs import Job, JobRun, registered, rows
 from brigade.resources import Resources
+from brigade.stores.postgres_errors import POSTGRES_FAILURES
 from brigade.tasks import end, supervised
 from brigade.telemetry import tracing
 from brigade.telemetry.metrics import counter, gauge, histogram
@@ -29,6 +30,7 @@ LOOK_EVERY_S = 2.0
 """Seconds after which the queue is read although no notification came, as behind a pooler none does."""
 HEARTBEAT_TIMEOUT_S = 10.0
 """Seconds without a heartbeat after which a job is taken from its runner."""
+AGAIN_S = 0.5
 DEPTH_EVERY_S = 5.0
 FORGET_EVERY_S = 3600.0
 BUCKETS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
@@ -96,7 +98,7 @@ class Runner:
 
     async def _attempt(self, job: Job, row: Row) -> None:
         """One attempt. PgQueuer deletes the row on return, keeps it as failed on an exception, or queues it again."""
-        number: int | None = await self.resources.pg.fetchval(rows.START, row.id)
+        number: int | None = await self._patiently(rows.START, row.id)
         if number is None:
             return  # another runner has done it
         if number > job.attempts:
@@ -111,13 +113,24 @@ class Runner:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            await self.resources.pg.execute(rows.UNSTART, row.id)
+            await self._patiently(rows.UNSTART, row.id)
             log.info("job given back", job=job.name, job_id=row.id)
             raise RetryRequested(reason="The runner stopped.") from None
         except Exception as error:
+            await self._patiently("SELECT 1")
             self._failed(job, run, error)
             raise RetryRequested(delay=timedelta(seconds=job.pause_s(number)), reason=str(error)) from error
         DONE.labels(job.name).inc()
+
+    async def _patiently(self, statement: str, *values: object) -> Any:
+        """Ask Postgres until it answers. PgQueuer takes a job that it cannot queue again for one that is dead."""
+        while True:
+            try:
+                return await self.resources.pg.fetchval(statement, *values)
+            except POSTGRES_FAILURES:
+                if self._stopping:
+                    raise
+                await asyncio.sleep(AGAIN_S)
 
     async def _call(self, job: Job, run: JobRun, row: Row) -> None:
         headers: dict[str, Any] = row.headers or {}

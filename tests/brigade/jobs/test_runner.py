@@ -56,6 +56,13 @@ async def burn(run: JobRun, dish: int) -> None:
     await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
     raise ValueError("The kitchen is on fire.")
 
+@job(backoff_s=0.01)
+async def taste(run: JobRun, dish: int) -> None:
+    for _ in range(40):
+        await run.pg.execute("SELECT 1")
+        await asyncio.sleep(0.05)
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+
 @job()
 async def stew(run: JobRun, dish: int) -> None:
     await run.progress(1, 2)
@@ -189,6 +196,19 @@ async def test_a_job_that_fails_is_retried_then_dead_and_a_person_retries_it(
     assert runner.wait(30) == 0
 
 
+async def test_an_outage_of_postgres_makes_no_job_dead(pg: Any, work: Work, postgres: Postgres) -> None:
+    async with pg.acquire() as connection:
+        number = await job_named("taste").enqueue(connection, dish=9)
+    work()
+    await until(pg, "SELECT status = 'picked' FROM pgqueuer WHERE id = $1", number)
+    await asyncio.to_thread(postgres.stop)
+    await asyncio.sleep(1)
+    postgres.start()  # of this thread, because the server ends with the one that started it
+    await pg.expire_connections()
+    await until(pg, "SELECT NOT EXISTS (SELECT FROM pgqueuer WHERE id = $1 AND status <> 'failed')", number)
+    assert await pg.fetchval("SELECT count(*) FROM cooked WHERE dish = 9") == 1
+
+
 async def test_a_stop_gives_back_what_does_not_end_in_time(pg: Any, work: Work) -> None:
     async with pg.acquire() as connection:
         number = await job_named("stew").enqueue(connection, dish=1)
@@ -238,3 +258,8 @@ def test_only_what_waits_can_be_a_job() -> None:
 async def test_the_tables_are_those_that_the_library_wants(pg: Any) -> None:
     plan = await Queries.from_asyncpg_pool(pg).plan_upgrade()
     assert not plan.statements
+
+
+def test_a_worker_does_not_load_the_library() -> None:
+    code = "import sys, service.main; sys.exit('pgqueuer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
