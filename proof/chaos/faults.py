@@ -12,6 +12,7 @@ import asyncpg
 from local.process import LocalError
 from proof.chaos import hostile, surroundings
 from proof.chaos.disk import why_no_disk
+from proof.chaos.held import Held
 from proof.chaos.memory import no_room, why_no_group
 from proof.chaos.settings import (
     Setting,
@@ -31,6 +32,10 @@ SILENT_S = 5.0
 FULL_S = 10.0
 """Until the room that there still is in the pages of the table is taken."""
 LONG_S = 60.0
+STREAMS, RELOADS = 1000, 3
+"""WebSockets, and as many event streams, that are open in as many reloads."""
+LARGEST_SHARE = 0.2
+"""The largest part of their clients that may come back in one second, of all reloads."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,28 @@ class Fault:
 async def reload_thrice(stage: Stage) -> None:
     for _ in range(3):
         await stage.reload()
+
+
+async def reload_under_streams(stage: Stage) -> None:
+    """Reload three times while a thousand WebSockets and a thousand event streams are open."""
+    before_mb = _memory_mb(stage)
+    async with Held(stage.url, stage.codes, STREAMS) as held:
+        each_kb = 1024 * (_memory_mb(stage) - before_mb) / (2 * STREAMS)
+        print(f"{each_kb:.0f} KiB a stream,", end=" ")
+        held.back.clear()
+        for _ in range(RELOADS):
+            await stage.reload()
+            if not await held.all_open(10):
+                raise LocalError(f"Of {2 * STREAMS} streams, {held.open} were open 10 s after a reload.")
+        print(f"told {held.told}, cut {held.cut}, back in one second at most {held.largest_share:.0%}", end=" ")
+        if held.cut or held.told < 2 * STREAMS * RELOADS:
+            raise LocalError(f"{held.cut} streams were cut without a word, and {held.told} were told.")
+        if held.largest_share > LARGEST_SHARE:
+            raise LocalError(f"{held.largest_share:.0%} of the clients came back in one second.")
+
+
+def _memory_mb(stage: Stage) -> float:
+    return sum(worker["rss_mb"] for worker in stage.state()["workers"])
 
 
 async def reload_what_cannot_start(stage: Stage) -> None:
@@ -233,6 +260,7 @@ async def cancel_a_thousand(stage: Stage) -> None:
 
 FAULTS = (
     Fault("three reloads", reload_thrice, quick=True),
+    Fault("three reloads under 2,000 streams", reload_under_streams),
     Fault("two releases that cannot start", reload_what_cannot_start),
     Fault("SIGTERM, and a new start", stop_and_start, down=True, quick=True),
     Fault("kill -9 of a worker", signal_worker(signal.SIGKILL), cuts=True, quick=True),
