@@ -79,7 +79,7 @@ async def reload_under_streams(stage: Stage) -> None:
 
 
 def _memory_mb(stage: Stage) -> float:
-    return sum(worker["rss_mb"] for worker in stage.state()["workers"])
+    return float(sum(worker["rss_mb"] for worker in stage.state()["workers"]))
 
 
 async def reload_what_cannot_start(stage: Stage) -> None:
