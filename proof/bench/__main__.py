@@ -9,14 +9,14 @@ from rich.console import Console
 
 from local.patience import Patience
 from local.process import LocalError
-from proof.bench import connections, cpu, figures, life, routes, switches
+from proof.bench import connections, cpu, figures, life, peers, routes, switches
 from proof.bench.deployment import Backends, backends
 from proof.bench.report import Report, print_report, write
 from proof.bench.routes import Progress, Samples
 
 STEP_S = 180.0
 """Seconds of a step beside the measured ones: deployments start and stop in it."""
-PARTS = (*routes.ROUTES, "switches", "cpu", "connections", "many", "life")
+PARTS = (*routes.ROUTES, "switches", "servers", "cpu", "connections", "many", "life")
 
 
 def main() -> int:
@@ -53,6 +53,10 @@ def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) ->
             route: {name: [asdict(sample) for sample in each.samples] for name, each in by_name.items()}
             for route, by_name in costs.items()
         }
+    compared: dict[str, peers.Peer] = {}
+    if "servers" in parts:
+        compared = peers.compare(backends, rounds=rounds, seconds=seconds, progress=progress)
+        raw["servers"] = {name: asdict(peer) for name, peer in compared.items()}
     if "cpu" in parts:
         beside = cpu.beside_redirects(backends, rounds=rounds, seconds=2 * seconds, progress=progress)
         rates = cpu.over_workers(backends, rounds=rounds, seconds=seconds, progress=progress)
@@ -67,7 +71,7 @@ def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) ->
     if "life" in parts:
         memory = life.memory_mb(backends, workers=4, progress=progress)
         found += figures.of_life(memory, life.restart_s(backends, rounds=rounds, progress=progress))
-    return Report(samples, found, raw)
+    return Report(samples, found, raw, compared)
 
 
 def _parser() -> argparse.ArgumentParser:

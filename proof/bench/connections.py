@@ -27,12 +27,15 @@ def spread(backends: Backends, *, workers: Iterable[int], progress: Progress) ->
         for name, variables in SERVERS.items():
             progress(f"connections over {count} workers, {name}")
             with deployment(name.partition(",")[0], backends, workers=count, **variables) as server:
-                found[name][count] = {arrival: asyncio.run(_keep(server, s)) for arrival, s in ARRIVALS_S.items()}
+                found[name][count] = {arrival: asyncio.run(keep(server, s)) for arrival, s in ARRIVALS_S.items()}
     return found
 
 
-async def _keep(server: Deployment, every_s: float) -> list[int]:
-    """Each connection asks once, so that it is accepted and not only queued, and connects again when it is told to, as clients do."""
+async def keep(server: Deployment, every_s: float) -> list[int]:
+    """Return how many connections each worker keeps, the most first.
+
+    Each connection asks once, so that it is accepted and not only queued, and connects again when it is told to.
+    """
 
     async def ask(number: int) -> Connection:
         await asyncio.sleep(number * every_s)

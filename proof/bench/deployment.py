@@ -49,10 +49,14 @@ class Deployment:
         self._log = log
 
     def workers(self) -> list[psutil.Process]:
-        return self._master.children()
+        """Without the process that multiprocessing starts beside its own, and with the only one that uvicorn has."""
+        return [child for child in self._master.children() if _works(child)] or [self._master]
 
     def cpu_s(self) -> float:
         return cpu_s(self._master)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -74,6 +78,12 @@ class Deployment:
         if status != 201:
             raise LocalError(f"{self.name} did not make a link: {status} {body.decode(errors='replace')}")
         return str(json.loads(body)["code"])
+
+
+def _works(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it has died, and nobody has waited for it yet
+        return "resource_tracker" not in " ".join(process.cmdline())
+    return False
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -114,7 +124,7 @@ def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: 
             _share_work(home)
             migrate(variables)
         with (home / "log").open("wb") as log:
-            arguments = command(name, sys.executable, home=home, port=port)
+            arguments = command(name, sys.executable, home=home, port=port, workers=workers)
             process = spawn(arguments, env=variables, cwd=ROOT, stdout=log, stderr=log)
         try:
             started = Deployment(name, process, port=port, workers=workers, log=home / "log")

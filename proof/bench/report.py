@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from proof.bench.figures import Figure
 from proof.bench.generator import CANNOT, WRK
+from proof.bench.peers import Peer
 from proof.bench.routes import Samples
 from proof.bench.servers import NGINX, NO_NGINX
 from proof.prove.charts import INK, STYLE
@@ -28,6 +29,7 @@ class Report:
     samples: Samples
     figures: list[Figure]
     raw: dict[str, object]
+    peers: dict[str, Peer] = field(default_factory=dict)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -37,6 +39,10 @@ def print_report(report: Report, console: Console) -> None:
         console.print(NO_NGINX, style="yellow")
     if report.samples:
         console.print(_routes_table(report.samples))
+    if report.peers:
+        console.print(_peers_table(report.peers))
+    if not report.figures:
+        return
     table = Table("figure", "measured", "goal", "met", "", title="What is promised")
     for figure in report.figures:
         goal = "" if figure.goal is None else f"{figure.side} {figure.goal:g}"
@@ -64,6 +70,30 @@ def _routes_table(samples: Samples) -> Table:
                 f"{series.median('p99_ms'):.2f}",
                 f"{sum(sample.errors for sample in series.samples)}",
             )
+        table.add_section()
+    return table
+
+
+def _peers_table(peers: dict[str, Peer]) -> Table:
+    table = Table(
+        "server", "route", "requests/s", "CPU us", "p99 ms", "lost in 3 reloads", "killed, s", "frozen, s",
+        "max / mean of 4", "PSS MiB",
+        title="The same service. Speed of one worker, medians of the rounds; the rest of 2 or 4 workers",
+    )  # fmt: skip
+    for name, peer in peers.items():
+        life = [
+            f"{peer.lost} of {peer.asked:,}",
+            *("never" if seconds is None else f"{seconds:.1f}" for seconds in (peer.killed_s, peer.frozen_s)),
+            f"{peer.unevenness:.2f}",
+            f"{peer.pss_mib:.0f}",
+        ]
+        for number, (route, series) in enumerate(peer.speed.items()):
+            speed = [
+                f"{series.median('requests_per_s'):,.0f}",
+                f"{series.median('cpu_us'):.0f}",
+                f"{series.median('p99_ms'):.1f}",
+            ]
+            table.add_row("" if number else name, route, *speed, *([] if number else life))
         table.add_section()
     return table
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STOCK = ("-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker")
+APP = "service.main:create_app"
+RESPAWN = ("--respawn-failed-workers",)
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 NO_NGINX = "nginx is not installed (Debian: apt-get install nginx-light), so the limit of this machine is not measured."
 
@@ -48,13 +50,22 @@ SERVERS = {
     "ceiling": Server(("-m", "gunicorn", "-c", "brigade/server/gunicorn_conf.py", "proof.bench.ceiling:app")),
     "stock ceiling": Server((*STOCK, "proof.bench.ceiling:app")),
     "nginx": Server(()),
+    "stock uvicorn worker": Server(("-m", "service", "run"), {"SERVER": "stock"}, is_ours=True),
+    "uvicorn": Server(("-m", "uvicorn", APP, "--factory", "--port={port}", "--workers={workers}"), is_ours=True),
+    "Granian": Server(
+        ("-m", "granian", "--interface=asgi", "--factory", APP, "--port={port}", "--workers={workers}", *RESPAWN),
+        is_ours=True,
+    ),
+    "Gunicorn's ASGI worker": Server(
+        ("-m", "gunicorn", "-k", "asgi", "--workers={workers}", "--timeout=5", f"{APP}()"), is_ours=True
+    ),
 }
 """All with their defaults: ours logs every request, and Gunicorn none unless it is told to."""
 
 
-def command(name: str, python: str, *, home: Path, port: int) -> list[str]:
+def command(name: str, python: str, *, home: Path, port: int, workers: int) -> list[str]:
     if name != "nginx":
-        return [python, *SERVERS[name].arguments]
+        return [python, *(part.format(port=port, workers=workers) for part in SERVERS[name].arguments)]
     assert NGINX
     (home / "nginx.conf").write_text(NGINX_CONF.format(home=home, port=port))
     return [NGINX, "-p", str(home), "-c", str(home / "nginx.conf")]
