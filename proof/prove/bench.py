@@ -12,7 +12,7 @@ from typing import Protocol
 
 from proof.prove.client import ask, ask_load
 from proof.prove.connection import Address
-from proof.prove.generate import run_load, run_spin
+from proof.prove.generate import run_load, run_outage, run_spin
 from proof.prove.machine import cpu_seconds
 from proof.prove.ping import run_ping
 from proof.prove.stage import Stage
@@ -48,6 +48,9 @@ class Bench:
         begin = time.monotonic() + WARM_UP_S + (window.load.users / CONNECTS_PER_S if window.load else 0.0)
         end = begin + window.seconds
         load, ping, spins = self._start(window, Address.of(url), begin, end)
+        if window.outage_ms:
+            path = f"/lab/sleep/blocking?ms={window.outage_ms}"
+            self._processes.submit(run_outage, Address.of(url), path, begin + window.seconds / 2)
         _sleep_until(begin)
         before = cpu_seconds()
         if probe:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from proof.prove.evidence import ping_p99s_ms, rates
+from proof.prove.experiments.arrivals import CLOSED, OPEN, OUTAGE_MS
 from proof.prove.experiments.placement import PLACES
 from proof.prove.experiments.scaling import cpu
 from proof.prove.experiments.spread import WINDOW as SPREAD
@@ -146,9 +147,25 @@ def _draw_spread(proof: Proof, axes: Axes) -> None:
     axes.set_xlabel("requests a second (dashed: a fair share)")
 
 
+def _draw_arrivals(proof: Proof, axes: Axes) -> None:
+    results = proof.results["arrivals"]
+    names = (CLOSED, OPEN)
+    for row, name in enumerate(names):
+        p50, p99 = (median(getattr(sample.latency_ms, at) for sample in results[name]) for at in ("p50", "p99"))
+        axes.barh(row, p99, color=(BAD, GOOD)[row], height=0.5)
+        axes.text(p99 * 1.08, row, f"p99 {number(p99)} ms, p50 {number(p50)} ms", va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(1, axes.get_xlim()[1] * 30)
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.set_xlabel("latency, ms (logarithmic)")
+
+
 CHARTS = (
     Chart("ping", "What a ping feels beside CPU work, by where that runs", "placement", _draw_placement),
     Chart("throughput", "CPU work grows with the workers, up to the cores", "scaling", _draw_throughput),
     Chart("waiting", "One worker: who awaits has all its users under way at once", "awaiting", _draw_waiting),
     Chart("spread", "Who did the work", "spread", _draw_spread, size=(7.2, 2.2)),
+    Chart("arrivals", f"One outage of {OUTAGE_MS} ms, seen twice", "arrivals", _draw_arrivals, size=(7.2, 2.2)),
 )

@@ -1,12 +1,13 @@
 """The code of a generator process: a load, or plain computing, between two moments of the monotonic clock."""
 
 import asyncio
+import random
 import time
 from contextlib import suppress
 
 import uvloop
 
-from proof.prove.connection import Address, Connection, connect, connect_to_each, get, request_of
+from proof.prove.connection import Address, Connection, ask_once, connect, connect_to_each, get, request_of
 from proof.prove.meter import metered
 from proof.prove.window import Load, Tally
 
@@ -34,12 +35,64 @@ async def _load(address: Address, load: Load, workers: int, begin: float, end: f
     tally = Tally()
     if load.hold:
         return await _hold(address, load, tally, begin, end)
+    if load.arrivals:
+        return await _arrive(address, load, tally, begin, end)
     ready: list[Connection] = await connect_to_each(address, load.users, workers) if load.placed else []
     users = [_user(address, load, tally, begin, ready.pop() if ready else None) for _ in range(load.users)]
     async with metered(tally, begin, end):
         tasks = [asyncio.create_task(user) for user in users]
         await _end(tasks, end)
     return tally
+
+
+async def _arrive(address: Address, load: Load, tally: Tally, begin: float, end: float) -> Tally:
+    """Send each request at its moment. Its latency counts from then on, so that no wait is left out.
+
+    A request without an answer at the end counts as late as it is by then.
+    """
+    request, idle, waiting = request_of(load, address.host), list[Connection](), dict[asyncio.Task[None], float]()
+
+    async def ask(due: float) -> None:
+        connection = idle.pop() if idle else await connect(address)
+        try:
+            answer = await connection.ask(request)
+        except BaseException:
+            connection.transport.abort()
+            raise
+        tally.statuses[str(answer.status)] += 1
+        tally.by_worker[answer.worker] += 1
+        if answer.status < 400:
+            tally.latencies_ms.append((time.monotonic() - due) * 1000)
+        idle.append(connection)
+
+    async with metered(tally, begin, end):
+        due = begin
+        while due < end:
+            await asyncio.sleep(due - time.monotonic())
+            waiting[asyncio.create_task(ask(due))] = due
+            due += random.expovariate(load.arrivals) if load.poisson else 1 / load.arrivals
+        await asyncio.wait(waiting, timeout=max(0.0, end - time.monotonic()))
+    for task, came in waiting.items():
+        if not task.done():
+            task.cancel()
+            tally.latencies_ms.append((end - came) * 1000)
+        elif error := task.exception():
+            tally.statuses[type(error).__name__] += 1
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for connection in idle:
+        connection.transport.abort()
+    return tally
+
+
+def run_outage(address: Address, path: str, at: float) -> None:
+    """Ask once, at a moment, for a request that blocks the loop."""
+
+    async def ask() -> None:
+        await asyncio.sleep(at - time.monotonic())
+        with suppress(OSError):
+            await ask_once(address, path)
+
+    uvloop.run(ask())
 
 
 async def _end(tasks: list[asyncio.Task[None]], end: float) -> None:

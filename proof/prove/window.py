@@ -17,6 +17,10 @@ class Load:
     """A new connection for every request."""
     hold: bool = False
     """Ask once before the window, stay connected and silent, and ask again at its end."""
+    arrivals: float = 0.0
+    """Requests a second that arrive whether or not earlier ones were answered: an open loop, without users."""
+    poisson: bool = False
+    """They arrive at random moments, as strangers do, and not at equal distances."""
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
@@ -30,6 +34,8 @@ class Window:
     load: Load | None = None
     ping: bool = False
     """Ask /livez 200 times a second meanwhile, from a process of its own."""
+    outage_ms: int = 0
+    """Milliseconds for which one request blocks the event loop in the middle of the window."""
     memory: bool = False
     spin: int = 0
     """Not the service at all: so many processes that only compute, to see what the machine itself gives."""

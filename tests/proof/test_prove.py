@@ -15,11 +15,12 @@ from tests.proof.conftest import ROOT
 
 def prove(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     command = [sys.executable, "-m", "proof.prove", "--quick", "--out", str(folder), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=230, check=False)
     path = folder / "proof.json"
     return done, json.loads(path.read_text()) if path.exists() else {}
 
 
+@pytest.mark.timeout(240)  # nine experiments, with services of their own
 def test_prove_runs_every_experiment_of_the_documentation(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "concurrency.md").read_text()
     named = sorted({name for names in re.findall(r"proof\.prove --only ([\w -]+)", page) for name in names.split()})

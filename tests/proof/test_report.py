@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from proof.prove.charts import CHARTS
 from proof.prove.experiment import Scope
 from proof.prove.experiments import EXPERIMENTS
+from proof.prove.experiments.arrivals import CLOSED, OPEN
 from proof.prove.experiments.limits import CROWDED, FULL
 from proof.prove.experiments.placement import PLACES
 from proof.prove.experiments.waiting import THOUSAND, await_name, block_name
@@ -42,7 +43,7 @@ PINGS_MS = {
     "blocking": 202.0,
     **dict(zip(PLACES, (204.0, 61.0, 5.2, 2.2), strict=True)),
 }
-LATENCIES_MS = {"all": 53.0, CROWDED: 880.0}
+LATENCIES_MS = {OPEN: 480.0, CLOSED: 7.0, "all": 53.0, CROWDED: 880.0}
 
 
 def _sample(window: Window) -> Sample:
@@ -98,7 +99,7 @@ def test_report_shows_every_claim_and_its_verdict(proof: Proof, tmp_path: Path, 
     report, _ = write(proof, tmp_path)
     page.goto(report.as_uri())
     rows = page.locator("#verdicts tbody tr")
-    expect(rows).to_have_count(13)
+    expect(rows).to_have_count(14)
     expect(rows.filter(has_text="Nothing in the redirect blocks")).to_contain_text("cannot be told here")
     expect(rows.filter(has_text="2 workers do 2 times")).to_contain_text("proved")
     expect(page.locator("#parallelism tr").filter(has_text="4 workers")).to_contain_text("39.3")
