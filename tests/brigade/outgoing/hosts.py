@@ -60,5 +60,7 @@ async def host(behave: Behave, tls: ssl.SSLContext | None = None) -> AsyncIterat
     found = FakeHost(behave)
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
     found.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    yield found
-    server.close()
+    try:
+        yield found
+    finally:
+        server.close()
