@@ -22,7 +22,7 @@ def test_every_command_of_the_page_is_run_by_a_test() -> None:
 
 
 def test_every_variable_reaches_the_service(stack: Stack) -> None:
-    config = json.loads(stack.compose("config", "--format", "json").stdout)
-    handed_on = set(config["services"]["api"]["environment"])
+    services = json.loads(stack.compose("config", "--format", "json").stdout)["services"]
+    handed_on = {*services["api"]["environment"], *services["jobs"]["environment"]}
     of_the_image = {"PORT", "STATE_DIR"}
     assert {name.upper() for name in Settings.model_fields} - handed_on == of_the_image
