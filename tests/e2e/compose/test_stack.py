@@ -15,7 +15,7 @@ def test_up_is_healthy_and_says_nothing_to_worry_about(stack: Stack) -> None:
     running = [json.loads(line) for line in stack.compose("ps", "--format", "json").stdout.splitlines()]
     health = {one["Service"]: one["Health"] for one in running}
     assert health.pop("locust-worker") == ""  # it listens nowhere
-    assert health == dict.fromkeys(("proxy", "api", "postgres", "redis", "locust"), "healthy")
+    assert health == dict.fromkeys(("proxy", "api", "jobs", "postgres", "redis", "locust"), "healthy")
     assert stack.compose("up", "--dry-run", "--detach").stderr.lower().count("warn") == 0
     assert stack.compose("config", "--quiet").stderr == ""
 
