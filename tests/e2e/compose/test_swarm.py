@@ -83,4 +83,4 @@ def test_swarm_takes_back_what_does_not_start_and_loses_nothing(swarm: Stack) ->
     assert load.lost == []
     assert_all_there(swarm, load)
     assert hosts(swarm) == before  # neither was stopped for the one that never served
-    assert (broken.returncode, f"Rolled back: {swarm.project}_api." in broken.stderr) == (1, True)
+    assert (broken.returncode, f"Rolled back: {swarm.project}_api" in broken.stderr) == (1, True)
