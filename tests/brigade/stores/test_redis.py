@@ -92,10 +92,10 @@ async def test_server_that_fails_leaves_nobody_on_the_line_of_another(cache: Cac
             async with Redis.from_url(node.url) as client:
                 await client.client_pause(150)
     async with Redis.from_url(f"redis://:{cluster.password}@{owner.host}:{owner.port}") as client:
-        await client.acl_setuser("default", commands=["-get"])
+        await client.acl_setuser("default", enabled=True, commands=["-get"])
         with pytest.raises(CacheUnavailable):
             await cache.mget([*keys, "hash"])
-        await client.acl_setuser("default", commands=["+get"])
+        await client.acl_setuser("default", enabled=True, commands=["+get"])
     assert await cache.mget([*keys, "hash"]) == [*(key.encode() for key in keys), None]  # MGET has it so, too
 
 

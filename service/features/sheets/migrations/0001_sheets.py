@@ -9,13 +9,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # External storage is not compressed, so Postgres reads a range of the file without the rest of it.
     op.execute("""
         CREATE TABLE sheets (
             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
             urls text[] NOT NULL,
             job bigint,
-            file bytea STORAGE EXTERNAL,
+            file bytea,
             created_at timestamptz NOT NULL DEFAULT now()
         )
     """)
+    # External storage is not compressed, so Postgres reads a range of the file without the rest of it.
+    op.execute("ALTER TABLE sheets ALTER COLUMN file SET STORAGE EXTERNAL")
