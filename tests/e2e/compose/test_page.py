@@ -24,5 +24,5 @@ def test_every_command_of_the_page_is_run_by_a_test() -> None:
 def test_every_variable_reaches_the_service(stack: Stack) -> None:
     services = json.loads(stack.compose("config", "--format", "json").stdout)["services"]
     handed_on = {*services["api"]["environment"], *services["jobs"]["environment"]}
-    of_the_image = {"PORT", "STATE_DIR"}
+    of_the_image = {"STATE_DIR"}
     assert {name.upper() for name in Settings.model_fields} - handed_on == of_the_image
