@@ -37,7 +37,7 @@ class Window:
             scenario=self.stage.scenario.__name__,
             does=self.stage.scenario.does,
             seconds=count,
-            workers=len(self.seconds[-1][1]),
+            workers=statistics.median_high(len(each) for _, each, _ in self.seconds),  # one may be missed for a second
             cpus=plan.get("cpus", 0),
             lane_threads=plan.get("cpu_lane_threads", 0),
             users=users,
