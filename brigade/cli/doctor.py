@@ -19,7 +19,7 @@ from asyncpg.connect_utils import SessionAttribute
 from brigade.cli import CommandError, Project
 from brigade.cli.file_systems import network_type
 from brigade.cli.run import check_pooler, check_state_dir
-from brigade.cli.schema import pending, read_heads, read_scripts, uses_jobs
+from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
@@ -92,7 +92,7 @@ async def _examine(project: Project, settings: Settings, findings: list[Finding]
         for name, info in (servers or {"": {}}).items():
             findings += _redis(name, info)
     with _noted(findings, "sizing", mend="change a variable that the sentence names"):
-        findings += _plan(make_plan(settings, facts, jobs=uses_jobs(project.features)), settings)
+        findings += _plan(make_plan(project, settings, facts), settings)
     with _noted(findings, "features", mend="import it in service/main.py and add it to FEATURES, or delete the folder"):
         findings.append(await asyncio.to_thread(_features, project, settings))
     findings.append(_files())

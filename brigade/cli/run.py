@@ -15,7 +15,7 @@ from alembic.script import Script
 
 from brigade.cli import CommandError, Project
 from brigade.cli.inherited import settle_environment
-from brigade.cli.schema import pending, read_heads, read_scripts, uses_jobs
+from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import PostgresFacts, ServerAway, ask_postgres, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
@@ -38,7 +38,7 @@ def main(project: Project) -> int:
         check_state_dir(settings)
     except CommandError as reason:  # a service whose folder cannot be used serves, and tries again while it does
         structlog.get_logger("brigade.cli").error("STATE_DIR cannot be used", reason=str(reason))
-    plan = make_plan(settings, asyncio.run(_check_servers(project, settings)), jobs=uses_jobs(project.features))
+    plan = make_plan(project, settings, asyncio.run(_check_servers(project, settings)))
     if settings.log_format == "json":
         structlog.get_logger("brigade.cli").info("plan", plan=plan.as_json())
     else:

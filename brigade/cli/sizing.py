@@ -12,13 +12,13 @@ from brigade.settings import Settings, load_settings
 
 def main(project: Project, *, json: bool) -> int:
     settings = load_settings(project.settings)
-    plan = make_plan(settings, asyncio.run(_ask(settings)), jobs=uses_jobs(project.features))
+    plan = make_plan(project, settings, asyncio.run(_ask(settings)))
     print(dumps(plan.as_json(), indent=2) if json else sizing.as_table(plan))
     return 0
 
 
-def make_plan(settings: Settings, facts: PostgresFacts | None, *, jobs: bool) -> sizing.Plan:
-    limits = sizing.read_limits()
+def make_plan(project: Project, settings: Settings, facts: PostgresFacts | None) -> sizing.Plan:
+    limits, jobs = sizing.read_limits(), uses_jobs(project.features)
     if facts is None:
         return sizing.make_plan(settings, limits, jobs=jobs)
     return sizing.make_plan(
