@@ -36,7 +36,7 @@ async def _retry(connection: Connection, ids: list[int]) -> int:
     retried = []
     for job_id in ids:
         try:
-            if await connection.fetchval(rows.RETRY, [job_id]) is not None:
+            if await connection.fetchval(rows.RETRY, job_id) is not None:
                 retried.append(job_id)
         except asyncpg.UniqueViolationError:
             print(f"{job_id} has been enqueued again meanwhile.")

@@ -37,7 +37,7 @@ WHERE job.status = 'failed' ORDER BY job.updated DESC LIMIT 100
 RETRY = """
 UPDATE pgqueuer SET status = 'queued', execute_after = now(), updated = now(), attempts = 0, queue_manager_id = NULL,
        headers = headers - 'starts' - 'progress'
-WHERE id = ANY($1::bigint[]) AND status = 'failed' RETURNING id
+WHERE id = $1 AND status = 'failed' RETURNING id
 """
 DEPTHS = """
 SELECT entrypoint, status::text, count(*) AS jobs,
