@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from brigade.server.lifecycle import lifecycle
 from brigade.server.streams import streams
 from brigade.web.problems import render
-from brigade.web.streams import refusal
+from brigade.web.streams import crowded
 
 HOLD = "service.hold"
 """The ASGI extension of brigade.server.admission: the answer is a stream, and no longer a request in flight."""
@@ -43,9 +43,8 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        most = scope["app"].settings.max_streams
-        reason = refusal(streams, most)
-        if reason is not None and not lifecycle.leaving:
+        reason = crowded(scope["app"].settings.max_streams)
+        if reason is not None and not lifecycle.leaving:  # a worker that leaves says `retry:`, and ends it
             streams.refused["crowded"] += 1
             await render(reason)(scope, receive, send)
             return

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 from brigade.errors import Problem
 from brigade.headers import Header
 from brigade.server.lifecycle import lifecycle
-from brigade.server.streams import Streams, streams
+from brigade.server.streams import streams
 from brigade.settings import Settings
 from brigade.telemetry import metrics
 from brigade.telemetry.access_log import PATH_SHOWN
@@ -41,13 +41,11 @@ class Forbidden(Problem):
     status, type, title = 403, "urn:problem:foreign-origin", "Pages of this origin may not connect"
 
 
-def refusal(streams: Streams, most: int) -> NoRoom | None:
-    """Why there is no room for one more stream."""
-    if lifecycle.leaving:
-        return NoRoom("This worker is leaving.", headers={"Retry-After": "1", "Connection": "close"})
-    if streams.count >= most:
-        return NoRoom(f"{most} streams are open already.", headers={"Retry-After": "1"})
-    return None
+def crowded(most: int) -> NoRoom | None:
+    """Return why there is no room for one more stream."""
+    if streams.count < most:
+        return None
+    return NoRoom(f"{most} streams are open already.", headers={"Retry-After": "1"})
 
 
 class WebSockets:
@@ -85,7 +83,9 @@ class WebSockets:
         origin = headers.get("origin", "").lower()
         if origins and origin and origin not in origins and urlsplit(origin).netloc != headers.get("host", "").lower():
             return Forbidden("CORS_ORIGINS does not name the origin of the page.")
-        return refusal(streams, self._settings.max_streams)
+        if lifecycle.leaving:
+            return NoRoom("This worker is leaving.", headers={"Retry-After": "1", "Connection": "close"})
+        return crowded(self._settings.max_streams)
 
 
 class OneWebSocket:
