@@ -4,7 +4,7 @@ import signal
 import time
 from statistics import median
 
-from proof.bench.deployment import Backends, deployment
+from proof.bench.deployment import Backends, Deployment, deployment
 from proof.bench.generator import saturate
 from proof.bench.routes import Progress
 
@@ -12,14 +12,18 @@ MIB = 2**20
 
 
 def memory_mb(backends: Backends, *, workers: int, progress: Progress) -> dict[str, float]:
-    """Proportional set size of a worker that has worked: a page that n processes share counts as 1/n of a page."""
     found = {}
     for name in ("ours", "textbook"):
         progress(f"memory of {workers} workers, {name}")
         with deployment(name, backends, workers=workers) as server:
-            saturate(server.url, [f"/r/{code}" for code in server.codes], connections=64, seconds=3)
-            found[name] = median(worker.memory_full_info().pss / MIB for worker in server.workers())
+            found[name] = worker_mb(server)
     return found
+
+
+def worker_mb(server: Deployment) -> float:
+    """Return the proportional set size of a worker that has worked: a page that n processes share is 1/n of a page."""
+    saturate(server.url, [f"/r/{code}" for code in server.codes], connections=64, seconds=3)
+    return median(worker.memory_full_info().pss / MIB for worker in server.workers())
 
 
 def restart_s(backends: Backends, *, rounds: int, progress: Progress) -> dict[str, float]:

@@ -5,13 +5,12 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from statistics import median
 
 import psutil
 
 from proof.bench.connections import evenness, keep
 from proof.bench.deployment import Backends, Deployment, deployment
-from proof.bench.life import MIB
+from proof.bench.life import worker_mb
 from proof.bench.routes import CONNECTIONS, Progress
 from proof.bench.sample import Series, measure
 from proof.chaos.traffic import Traffic
@@ -54,8 +53,8 @@ def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress
     for name, peer in peers.items():
         progress(f"life of {name}")
         with deployment(name, backends, workers=4, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
-            peer.pss_mib = median(worker.memory_full_info().pss / MIB for worker in server.workers())
             peer.unevenness = evenness(asyncio.run(keep(server, 0.001)))
+            peer.pss_mib = worker_mb(server)
         with deployment(name, backends, workers=2, LAB_ENABLED="true", WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.asked, peer.lost = asyncio.run(_reload(server))
         with deployment(name, backends, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
