@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -60,7 +59,9 @@ class Resources:
     @cached_property
     def http(self) -> "HttpClient":
         """The client for other services, loaded and opened when it is first asked for."""
-        client: HttpClient = import_module("brigade.outgoing.client").HttpClient(self.settings)
+        from brigade.outgoing.client import HttpClient  # noqa: PLC0415 - aiohttp is for callers alone
+
+        client = HttpClient(self.settings)
         self.opened.push_async_callback(client.close)
         return client
 
