@@ -73,6 +73,7 @@ class Arrivals(Visitor):
         return random.expovariate(max(0.1, options.option(self.environment, "arrivals")))
 
     def arrive(self) -> None:
+        """Send one request. Each scenario has its own; Locust's users are no abstract classes to Python."""
         raise NotImplementedError
 
 

@@ -5,6 +5,7 @@ Knows nothing of what the command does.
 
 import signal
 import subprocess
+from contextlib import suppress
 from multiprocessing import active_children
 from types import TracebackType
 from typing import Self
@@ -76,7 +77,5 @@ def end_family(process: subprocess.Popen[bytes], *, within_s: float) -> None:
 
 def _kill(processes: list[psutil.Process]) -> None:
     for process in processes:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue

@@ -34,7 +34,9 @@ def _settle_propagators() -> None:
     OpenTelemetry cannot be imported while its variable names one.
     """
     named = [name.strip() for name in os.environ.get("OTEL_PROPAGATORS", "").split(",") if name.strip()]
-    known = {"none"} | {entry.name for entry in entry_points(group="opentelemetry_propagator")} if named else {"none"}
+    if not named:
+        return
+    known = {"none", *(entry.name for entry in entry_points(group="opentelemetry_propagator"))}
     kept = [name for name in named if name in known]
     if kept == named:
         return

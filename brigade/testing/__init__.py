@@ -202,7 +202,7 @@ def _execute(url: str, statement: str) -> None:
     asyncio.run(execute())
 
 
-def _draw_ports() -> Iterator[int]:
+def _draw_ports() -> Iterator[int]:  # as local.process does, which the wheel has not: neither process takes the other's
     """Ports below those that the kernel gives to outgoing connections, by the hundred.
 
     A process that draws from a hundred holds its first port as long as it lives, so that no other process draws from it.

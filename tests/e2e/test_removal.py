@@ -32,7 +32,7 @@ create_app()
 """
 """Starts while each import of a package that is named fails."""
 PACKAGES = {"links": ["idna"]}
-"""What no other feature needs. Sheets draw QR codes, too."""
+"""Only this feature needs these packages. Sheets draw QR codes, too."""
 
 
 @pytest.mark.timeout(900)

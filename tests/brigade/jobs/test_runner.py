@@ -87,7 +87,7 @@ Work = Callable[..., subprocess.Popen[bytes]]
 
 
 def job_named(name: str) -> Job:
-    """What a feature's `@job` makes, without importing the feature here."""
+    """Stand in for a feature's `@job`, without importing the feature here."""
     return Job(lambda _: None, f"orders.{name}", 5, 2, None)  # type: ignore[arg-type, return-value]
 
 

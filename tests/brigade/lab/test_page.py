@@ -21,7 +21,7 @@ LINE = re.compile(r"blocking call · routes\.py:\d+")
 
 
 CUT = ("ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_CONTENT_LENGTH_MISMATCH")
-"""What Chromium says of an answer whose worker was killed, by how much of it had come."""
+"""Chromium says one of these of an answer whose worker was killed, by how much of it had come."""
 
 
 @pytest.fixture
