@@ -27,9 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def engine() -> None:
     try:
-        subprocess.run(["docker", "info"], check=True, capture_output=True, timeout=ENGINE_S)
+        for asked in (["info"], ["compose", "version"]):  # an engine may be there without Compose
+            subprocess.run(["docker", *asked], check=True, capture_output=True, timeout=ENGINE_S)
     except (OSError, subprocess.SubprocessError) as error:
-        reason = f"no Docker engine answers, so nothing of Compose was run: {error}"
+        reason = f"no Docker engine with Compose answers, so nothing of Compose was run: {error}"
         if os.environ.get("BRIGADE_E2E"):
             pytest.fail(reason)
         pytest.skip(reason)
