@@ -22,8 +22,14 @@ if TYPE_CHECKING:
     )
     from brigade.errors import (
         CacheUnavailable,
+        ContentTooLarge,
         DatabaseUnavailable,
+        InvalidRequest,
+        LaneFull,
+        MalformedBody,
         Problem,
+        TooManyRequests,
+        Unauthorized,
         Unavailable,
         UpstreamFailure,
         UpstreamTimeout,
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     )
     from brigade.http import Http
     from brigade.jobs import JobRun, job
+    from brigade.resources import Resources
     from brigade.settings import ConfigurationError, Settings, load_settings
     from brigade.stores.database import acquire, read
     from brigade.stores.needs import needs
@@ -59,14 +66,21 @@ _MODULES = {
     "brigade.jobs": ("JobRun", "job"),
     "brigade.errors": (
         "CacheUnavailable",
+        "ContentTooLarge",
         "DatabaseUnavailable",
+        "InvalidRequest",
+        "LaneFull",
+        "MalformedBody",
         "Problem",
+        "TooManyRequests",
+        "Unauthorized",
         "Unavailable",
         "UpstreamFailure",
         "UpstreamTimeout",
         "UpstreamUnavailable",
     ),
     "brigade.http": ("Http",),
+    "brigade.resources": ("Resources",),
     "brigade.stores.needs": ("needs",),
     "brigade.settings": ("ConfigurationError", "Settings", "load_settings"),
     "brigade.stores.database": ("acquire", "read"),
@@ -84,17 +98,24 @@ __all__ = [
     "Cache",
     "CacheUnavailable",
     "ConfigurationError",
+    "ContentTooLarge",
     "DatabaseUnavailable",
     "EventStream",
     "Http",
+    "InvalidRequest",
     "JobRun",
     "Jobs",
     "Lane",
+    "LaneFull",
+    "MalformedBody",
     "Pg",
     "Problem",
+    "Resources",
     "Settings",
     "SettingsDep",
     "Text",
+    "TooManyRequests",
+    "Unauthorized",
     "Unavailable",
     "UpstreamFailure",
     "UpstreamTimeout",

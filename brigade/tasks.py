@@ -19,6 +19,8 @@ connections and futures behind that nobody closes.
 """
 MAX_BACKOFF_S = 30.0
 
+__all__ = ["LogThrottle", "end", "supervised"]
+
 log = structlog.get_logger("service.tasks")
 
 _told_to_end: "WeakKeyDictionary[asyncio.Task[Any], asyncio.Event]" = WeakKeyDictionary()

@@ -9,21 +9,28 @@ import httpx
 import pytest
 
 import brigade
-from brigade import Brigade, hot
+from brigade import Brigade, hot, stores, tasks
 from brigade.testing import CreateApp
 
 pytestmark = pytest.mark.anyio
 
-PAGE = (Path(__file__).parents[2] / "docs" / "engine.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "engine.md").read_text()
+HOT_PAGE = (DOCS / "hot-path.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 
 
 def test_the_page_has_every_public_name_and_no_other() -> None:
     headings = " ".join(re.findall(r"^### (.*)$", PAGE, re.M))
     named = {re.match(r"\w+", name)[0] for name in re.findall(r"`([^`]+)`", headings)}  # type: ignore[index]
-    assert named == set(brigade.__all__)
-    assert all(hasattr(brigade, name) for name in named)
-    assert set(hot.__all__) <= set(dir(hot))
+    assert named == {*brigade.__all__, *tasks.__all__, *stores.__all__}
+    for module in (brigade, tasks, stores, hot):
+        assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_the_page_of_the_hot_path_has_every_name_of_it() -> None:
+    code = " ".join(re.findall(r"`[^`\n]+`|^from brigade\.hot import .*$", HOT_PAGE, re.M))
+    assert [name for name in hot.__all__ if not re.search(rf"\b{name}\b", code)] == []
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,8 @@ async def test_the_examples_work(client: httpx.AsyncClient, feature: dict[str, A
     assert (await client.get("/orders/bill")).json() == sum(range(1000))
     assert (await client.put("/orders/photo", content=bytes(2_000_000))).json() == 2_000_000
     assert (await client.post("/orders/serve")).status_code == 204
+    assert (await client.get("/orders/number")).json() == 7
+    assert (await client.get("/orders/shelf")).json() == {"soup": 10}
     for path, answer in {"/orders/today": "soup", "/orders/stock": 42, "/orders/menu": ["soup"]}.items():
         assert (await client.get(path)).json() == answer
     documented = (await client.get("/openapi.json")).json()["paths"]

@@ -14,8 +14,7 @@ from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
-from brigade.stores.cache import Cache
-from brigade.stores.redis_client import AnyRedis, Ask, one_connection
+from brigade.stores import AnyRedis, Ask, Cache, one_connection
 from service.features.links.store import Link
 from service.features.links.urls import to_location
 

@@ -10,10 +10,8 @@ from types import TracebackType
 
 import structlog
 
-from brigade import Unavailable
-from brigade.resources import Resources
-from brigade.tasks import end, supervised
-from brigade.telemetry.log_throttle import LogThrottle
+from brigade import Resources, Unavailable
+from brigade.tasks import LogThrottle, end, supervised
 from service.features.links import cache, store
 from service.features.links.journal import Journal
 from service.features.links.orphans import Orphan, UnreadableOrphan, take_orphan

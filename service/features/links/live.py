@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, WebSocket
 from fastapi.sse import ServerSentEvent
 
 from brigade import EventStream, limit_address
-from brigade.stores.database import Pool
+from brigade.stores import Pool
 from brigade.tasks import end, supervised
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code

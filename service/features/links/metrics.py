@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from brigade.telemetry.metrics import Count, Tally, counter, gauge, histogram, tell, told_each_second
+from brigade import counter, gauge, histogram
+from brigade.hot import Count, Tally, tell, told_each_second
 from service.features.links.clicks import Clicks
 
 _lookups = counter("links_cache_lookups", "Codes looked up in Redis.", ["result"])

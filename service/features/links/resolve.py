@@ -7,10 +7,8 @@ import time
 from functools import partial
 
 from brigade import CacheUnavailable, Unavailable
-from brigade.hot import Attempt, Coalescer
-from brigade.stores.cache import Cache
-from brigade.stores.database import Pool, Replica, in_time
-from brigade.telemetry.tracing import note
+from brigade.hot import Attempt, Coalescer, note
+from brigade.stores import Cache, Pool, Replica, in_time
 from service.features.links import metrics
 from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, fill_targets, read_targets
 from service.features.links.errors import LinkExpired, LinkNotFound

@@ -12,26 +12,23 @@ from starlette.types import Message, Receive, Scope, Send
 from brigade import (
     Cache,
     CacheUnavailable,
+    ContentTooLarge,
     DatabaseUnavailable,
+    InvalidRequest,
     Lane,
+    LaneFull,
+    MalformedBody,
     Pg,
     SettingsDep,
+    TooManyRequests,
+    Unauthorized,
     documented,
     limit_address,
     location,
     require_key,
     resources_of,
 )
-from brigade.errors import (
-    ContentTooLarge,
-    InvalidRequest,
-    LaneFull,
-    MalformedBody,
-    TooManyRequests,
-    Unauthorized,
-)
-from brigade.hot import ATTEMPT, HotRoute, Shortcut, answer, served_by
-from brigade.web.etag import is_known
+from brigade.hot import ATTEMPT, HotRoute, Shortcut, answer, is_known, served_by
 from service.features.links import metrics, qr, store
 from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack

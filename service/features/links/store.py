@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from brigade.stores.database import ANSWER_WITHIN_S, Pool, Replica, acquire, read
+from brigade import acquire, read
+from brigade.stores import ANSWER_WITHIN_S, Pool, Replica
 from service.features.links.errors import CodeTaken
 
 ALPHABET = string.ascii_letters + string.digits
