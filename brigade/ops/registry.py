@@ -2,6 +2,7 @@
 
 A thread of each worker writes its state there, so that a worker whose event loop is frozen still says so. It also looks
 after the other workers of its host: it writes for one whose process is stopped, and removes one whose process is gone.
+A worker that is asked looks at these processes itself, so that the answer does not wait for the next write.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import psutil
 from pydantic import ValidationError
 
 from brigade.errors import CacheUnavailable
+from brigade.ops.neighbours import Neighbours
 from brigade.ops.workers import OwnState, WorkerState
 from brigade.resources import Resources
 from brigade.stores import copies
@@ -29,8 +30,6 @@ PUBLISH_EVERY_S = 0.5
 SIGN_EVERY_S = 1.0
 FORGET_AFTER_MS = 4000
 """A worker on a host that is gone disappears within 5 s; seven writes may be late before a live one does."""
-SILENT_S = 1.2
-"""A worker that has not written for so long is asked after."""
 TIMEOUT_S = 0.5
 
 
@@ -42,8 +41,7 @@ class Registry:
         self._key = self._keys.tagged("workers", self.own.id)
         self._index = self._keys.tagged("workers", "index")
         self._beats = itertools.count()
-        self._seen: dict[bytes, tuple[bytes, float]] = {}
-        """The last beat of each worker of this host, and when this worker first saw it, by `time.monotonic`."""
+        self._neighbours = Neighbours(self.own.id, self.own.host)
         self._signed_s = 0.0
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._publish_until_left()), name="registry", daemon=True
@@ -63,12 +61,13 @@ class Registry:
         """Return the live workers, and whether these are all of them: without Redis it is this one alone."""
         own = self.own.read()
         try:
-            values = (await self.resources.cache.run(self._read_all)).values()
+            values = await self.resources.cache.run(self._read_all)
         except CacheUnavailable:
             return [own], False
-        states = [state for value in values if (state := _parse(value)) is not None]
-        others = [state for state in states if state.id != own.id]
-        return sorted([own, *others], key=lambda state: (state.host, state.pid)), len(states) == len(values)
+        told = _told(values)
+        others = [self._neighbours.judge(state, beat) for _, beat, state in told if state.id != own.id]
+        states = [own, *(state for state in others if state is not None)]
+        return sorted(states, key=lambda state: (state.host, state.pid)), len(told) == len(values)
 
     async def _publish_until_left(self) -> None:
         """Run in the thread, on an event loop of its own."""
@@ -102,24 +101,20 @@ class Registry:
         if sign:
             await copies.sign(client, self._keys)
             self._signed_s = now_s
-        await self._look_after_neighbours(client, now_s)
+        await self._look_after_neighbours(client)
 
-    async def _look_after_neighbours(self, client: Any, now_s: float) -> None:
-        before, self._seen = self._seen, {}
-        for key, value in (await self._read_all(client)).items():
-            state = _parse(value)
-            if state is None or state.host != self.own.host or state.pid == self.own.pid:
-                continue
-            beat = value.partition(b" ")[0]
-            self._seen[key] = before[key] if key in before and before[key][0] == beat else (beat, now_s)
-            silent_s = now_s - self._seen[key][1]
-            if silent_s < SILENT_S:
-                continue
-            if not _runs(state):
+    async def _look_after_neighbours(self, client: Any) -> None:
+        told = _told(await self._read_all(client))
+        looked_s = time.monotonic()
+        for key, beat, state in told:
+            if not self._neighbours.is_other(state) or self._neighbours.hear(state, beat) >= looked_s:
+                continue  # it has written since the last look
+            now = self._neighbours.judge(state, beat)
+            if now is None:
                 await client.delete(key)
-            else:
-                update = {"state": "frozen", "silent": True, "stalled_ms": round(silent_s * 1000)}
-                await client.set(key, _value(beat, state.model_copy(update=update)), px=FORGET_AFTER_MS, xx=True)
+            elif now is not state:
+                await client.set(key, _value(beat, now), px=FORGET_AFTER_MS, xx=True)
+        self._neighbours.keep(state for _, _, state in told)
 
     async def _read_all(self, redis: Any) -> dict[bytes, bytes]:
         """Return what the workers have written, by their keys, and remove keys that Redis has dropped from the index."""
@@ -135,21 +130,14 @@ def _value(beat: bytes, state: WorkerState) -> bytes:
     return b"%b %b" % (beat, state.model_dump_json().encode())
 
 
-def _parse(value: bytes) -> WorkerState | None:
-    """None where another version wrote it, which may run beside this one."""
-    try:
-        return WorkerState.model_validate_json(value.partition(b" ")[2])
-    except ValidationError:
-        return None
-
-
-def _runs(state: WorkerState) -> bool:
-    """Whether the process lives, as far as this host tells: a zombie does not, nor does a later one with its number."""
-    try:
-        process = psutil.Process(state.pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= state.started_at + 1
-    except psutil.NoSuchProcess:
-        return False
+def _told(values: dict[bytes, bytes]) -> list[tuple[bytes, bytes, WorkerState]]:
+    """Return key, beat and state of each worker, without those of another version, which may run beside this one."""
+    told = []
+    for key, value in values.items():
+        beat, _, state = value.partition(b" ")
+        with contextlib.suppress(ValidationError):
+            told.append((key, beat, WorkerState.model_validate_json(state)))
+    return told
 
 
 async def _translated(call: Awaitable[T]) -> T:
