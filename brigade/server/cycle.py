@@ -1,5 +1,6 @@
-"""One request and its answer: uvicorn's cycle, with answers in one message, and with what each HTTP version can read."""
+"""One request and its answer: uvicorn's cycle, with an answer in one write, and with what each HTTP version can read."""
 
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Any
 
@@ -20,8 +21,28 @@ class Stage(Enum):
     """It has begun before the end of its body, and holds what the application has not yet taken of it."""
 
 
-def as_lines(headers: list[Header]) -> bytes:
-    return b"".join([*[b"%s: %s\r\n" % header for header in headers], b"\r\n"])
+PLAIN_NAME = b"abcdefghijklmnopqrstuvwxyz0123456789-"
+"""The characters of the names that are sent as they are. uvicorn writes other names in lower case, or refuses them."""
+
+CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
+"""Bytes that no value of a header may have (RFC 9110, 5.5)."""
+
+
+def as_lines(headers: Iterable[Header]) -> bytes:
+    return b"".join([*[b"%s: %s\r\n" % (name, value) for name, value in headers], b"\r\n"])
+
+
+def has_length(message: Any) -> bool:
+    """Whether a message is the head of an answer whose body has a known length, and in which uvicorn need not look."""
+    if message["type"] != "http.response.start":
+        return False
+    names = [name for name, _ in message.get("headers", ())]
+    return (
+        b"content-length" in names
+        and b"connection" not in names
+        and b"transfer-encoding" not in names
+        and not b"".join(names).translate(None, PLAIN_NAME)
+    )
 
 
 class Slots:
@@ -35,6 +56,8 @@ class Cycle(Holder, RequestResponseCycle):
     stage = Stage.WAITING
     slots: Slots | None = None
     """The slots of which it has one, while it counts as a request in flight."""
+    head: Any = None
+    """The head of an answer that waits for its body. ASGI lets a server send the two together."""
 
     async def receive(self) -> Any:
         message = await super().receive()
@@ -42,14 +65,37 @@ class Cycle(Holder, RequestResponseCycle):
             self.release()
         return message
 
+    async def send(self, message: Any) -> None:
+        """Send a head that has a length with its body: a second write would cost as much as a tenth of a small request."""
+        head, self.head = self.head, None
+        if head is None:
+            if not self.response_started and has_length(message):
+                self.head = message
+                return
+        elif self._is_body_of(head, message):
+            await self.send_whole({**head, "body": message.get("body", b""), "before": ()})
+            return
+        else:
+            await super().send(head)
+        await super().send(message)
+
+    def _is_body_of(self, head: Any, message: Any) -> bool:
+        """Whether it is all of the body that the head declares. HEAD declares the one that GET would have."""
+        if message["type"] != "http.response.body" or message.get("more_body"):
+            return False
+        length = b"%d" % len(message.get("body", b""))
+        return self.scope["method"] == "HEAD" or (b"content-length", length) in head["headers"]
+
     async def send_500_response(self) -> None:
+        self.forget_unsent_head()
         lifecycle.refused[500] += 1
         await super().send_500_response()
 
     def forget_unsent_head(self) -> None:
-        """Make room for a 500 where uvicorn refused a header of the answer: what precedes the first byte, its count say,
-        has not happened then.
+        """Make room for another answer where the head waits for a body that does not come, or uvicorn has refused a header.
+        What precedes the first byte, its count say, has not happened then.
         """
+        self.head = None
         if self.transport.before:
             self.transport.before.clear()
             self.response_started, self.chunked_encoding, self.expected_content_length = False, None, 0
@@ -60,12 +106,13 @@ class Cycle(Holder, RequestResponseCycle):
             await self.flow.drain()
         if not self.disconnected:
             self.write_whole(message)
+            self.message_event.set()  # another task of the application may wait for the end in `receive`
 
     def write_whole(self, message: Any) -> None:
-        headers = message["headers"] + self.standing_headers()
+        headers = [*message["headers"], *self.standing_headers()]
         head = STATUS_LINE[message["status"]] + as_lines(headers)
-        if not head.count(b"\r") == head.count(b"\n") == len(headers) + 2:
-            raise RuntimeError("A line break in a header would begin another one.")
+        if len(head) - len(head.translate(None, CONTROLS)) != 2 * (len(headers) + 2):
+            raise RuntimeError("A header has a control character, and a line break would begin another header.")
         for call in message["before"]:
             call()
         self.finish(head, message["body"])

@@ -163,6 +163,7 @@ class Protocol(UpgradeReader):
     def cut(self) -> None:
         """The worker waits no longer."""
         if self.answering is not None and not self.answering.response_started:
+            self.answering.forget_unsent_head()
             self.answer_refused(Refused(503, "The server is stopping, and the request took too long for it."))
             self.answering.disconnected = True
         self.transport.close()
