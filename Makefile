@@ -19,13 +19,13 @@ run: environment ## Serve on 127.0.0.1:8000 (HOST, PORT), with Postgres and Valk
 locust: development ## Put load on it by hand: the service, and Locust's web UI on 127.0.0.1:8089
 	@exec $(BIN)/python -m loadtests $(ARGS)
 
-prove: development ## Prove by measurement what this template claims; ARGS=--quick for a minute of it
+prove: development ## Prove by measurement what this template claims; ARGS=--quick for two minutes of it
 	@exec $(BIN)/python -m proof.prove $(ARGS)
 
 bench: development ## Compare ours with a textbook service and the ceiling of the server; ARGS=--help says more
 	@exec $(BIN)/python -m proof.bench $(ARGS)
 
-chaos: development ## Break a serving service in 32 ways and count what is lost; ARGS=--quick for a minute of it
+chaos: development ## Break a serving service in 36 ways and count what is lost; ARGS=--quick for two minutes of it
 	@exec $(BIN)/python -m proof.chaos $(ARGS)
 
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one

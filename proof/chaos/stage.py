@@ -25,6 +25,7 @@ from proof.prove.client import ask, is_ready, read_workers
 from proof.prove.own_service import ROOT
 
 LINKS = 50
+JOBS = 1000
 START_TIMEOUT_S = 60.0
 
 SETTINGS = {
@@ -51,6 +52,8 @@ class Stage:
         self.codes: list[str] = []
         self.standby: Standby | None = None
         self.disk: Disk | None = None
+        self.jobs = JOBS
+        """Jobs in the middle of which something is killed."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,6 +92,10 @@ class Stage:
     async def start(self) -> None:
         self._process = self._run("run")
         await self.until(lambda: is_ready(self.url), "ready")
+
+    def work(self) -> "subprocess.Popen[bytes]":
+        """Start a runner of jobs. Whoever starts it ends it."""
+        return self._run("work")
 
     def _run(self, command: str) -> "subprocess.Popen[bytes]":
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(ROOT)}

@@ -17,6 +17,7 @@ from proof.bench.client import Connection, get
 from proof.chaos import drill, traffic
 from proof.chaos.faults import FAULTS, Fault
 from proof.chaos.hostile import ATTACKS
+from proof.chaos.jobs import Runners, amid_jobs
 from proof.chaos.overload import KEEPS, SECONDS, Climb, Wave
 from proof.chaos.report import write
 from proof.chaos.siege import Siege
@@ -60,6 +61,10 @@ def test_a_visitor_whose_connection_was_reset_unasked_asks_again() -> None:
 def test_the_page_tells_of_every_fault() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     assert [fault.name for fault in FAULTS if f"| {fault.name} |" not in page] == []
+
+
+def test_the_makefile_counts_the_faults() -> None:
+    assert f"in {len(FAULTS)} ways" in (ROOT / "Makefile").read_text()
 
 
 def test_a_fault_that_this_machine_cannot_have_is_in_the_table_with_the_reason(tmp_path: Path) -> None:
@@ -106,7 +111,7 @@ def test_a_siege_that_took_too_much_is_told_from_one_that_did_not() -> None:
 
 
 def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clicks that nobody made, and a service that is gone."""
+    """Clicks that nobody made, a job whose result is lost, and a service that is gone."""
     monkeypatch.setattr(drill, "RECOVER_WITHIN_S", 3.0)
     monkeypatch.setattr(drill, "COUNTED_WITHIN_S", 3.0)
     monkeypatch.setattr(traffic, "PATIENCE_S", 2.0)
@@ -117,13 +122,18 @@ def test_a_broken_promise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     async def leave(stage: Stage) -> None:
         await stage.kill()
 
+    async def lose_a_file(stage: Stage, _: Runners) -> None:
+        await stage.sql("UPDATE sheets SET file = NULL WHERE id = (SELECT min(id) FROM sheets WHERE file IS NOT NULL)")
+
     async def strike() -> list[list[str]]:
         async with stage(tmp_path / "log") as built, Traffic(built.url, built.codes) as visitors:
-            faults = [Fault("cheat", count_too_many), Fault("gone", leave)]
+            built.jobs = 10
+            faults = [Fault("cheat", count_too_many), Fault("jobs", amid_jobs(lose_a_file)), Fault("gone", leave)]
             return [(await drill.drill(fault, built, visitors)).broken for fault in faults]
 
-    cheated, gone = asyncio.run(strike())
+    cheated, undone, gone = asyncio.run(strike())
     assert [len(cheated), "clicks were counted of" in cheated[0]] == [1, True]
+    assert undone == ["Of 10 sheets, 9 were drawn; 1 sheets have no file and no job."]
     assert any("nobody listened" in broken for broken in gone)
     assert any("not well again" in broken for broken in gone)
 
