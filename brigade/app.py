@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from fastapi import APIRouter, FastAPI
@@ -18,6 +19,7 @@ from brigade.resources import open_resources
 from brigade.settings import ConfigurationError, Settings
 from brigade.sizing import make_plan, read_limits
 from brigade.stores.needs import NEEDS_ALL, Needs
+from brigade.stores.schema import schema
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.metrics import WorkerStats
 from brigade.web import docs_page, problems
@@ -81,6 +83,7 @@ class Brigade(FastAPI):
         self.stats = WorkerStats()
         self.telemetry = True
         self.state.needs = Needs.of_all(getattr(feature, "needed", NEEDS_ALL) for feature in features)
+        schema.expect(Path(file).parent for feature in features if (file := getattr(feature, "__file__", None)))
         problems.install(self)
         self._include([router_of(feature) for feature in features])
 

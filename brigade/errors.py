@@ -65,6 +65,10 @@ class ConnectionLost(DatabaseUnavailable):
     """Nobody knows whether what was asked of it has been done."""
 
 
+class SchemaBehind(DatabaseUnavailable):
+    type, title = "urn:problem:schema-behind", "The database's schema is older than this code"
+
+
 class CacheUnavailable(Unavailable):
     type, title = "urn:problem:cache-unavailable", "The cache does not answer"
 

@@ -11,10 +11,9 @@ from alembic.script import Script, ScriptDirectory
 
 from brigade.cli import CommandError
 from brigade.cli.servers import Connection
+from brigade.stores.schema import ENGINE
 
 LONGEST_REVISION = 32
-ENGINE = Path(__file__).parents[1] / "migrations"
-"""The tables that jobs are in: the branch `brigade`."""
 
 
 def uses_jobs(features: Path) -> bool:

@@ -20,6 +20,7 @@ from brigade.resources import open_resources
 from brigade.settings import Settings, load_settings
 from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
 from brigade.telemetry import logs, tracing
+from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.metrics import WorkerStats, registry
 
 PAUSE_S = 2.0
@@ -27,6 +28,7 @@ PAUSE_S = 2.0
 STOP = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger("service.jobs")
+_throttle = LogThrottle()
 
 
 def main(project: Project) -> int:
@@ -76,7 +78,9 @@ async def _work_until(told: asyncio.Event, settings: Settings, plan: Plan) -> No
         try:
             await work
         except Exception as error:  # noqa: BLE001 - whatever it was, jobs are to be done
-            log.warning("runner was interrupted and goes on", error=f"{type(error).__name__}: {error}")
+            if (left_out := _throttle.admit(type(error).__name__)) is not None:
+                text = f"{type(error).__name__}: {error}"
+                log.warning("runner was interrupted and goes on", error=text, left_out=left_out)
     if not told.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), PAUSE_S)

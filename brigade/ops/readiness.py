@@ -8,17 +8,18 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel
 
-from brigade.errors import Unavailable
+from brigade.errors import SchemaBehind, Unavailable
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
 from brigade.stores.database import read
 from brigade.stores.needs import NEEDS_ALL, Needs, Store
+from brigade.stores.schema import schema
 from brigade.telemetry.log_throttle import LogThrottle
 
 FRESH_S = 1.0
 CHECK_TIMEOUT_S = 1.0
 
-Check = Literal["ok", "unavailable"]
+Check = Literal["ok", "unavailable", "migrations pending"]
 Status = Literal["ready", "degraded", "unavailable", "draining"]
 
 log = structlog.get_logger("service.readiness")
@@ -41,7 +42,7 @@ class Readiness:
         self.resources = resources
         self.needs = needs
         self._checked_at = -FRESH_S
-        self._answering: set[Store] = set()
+        self._checks: dict[Store, Check] = {"postgres": "unavailable", "redis": "unavailable"}
         self._check: asyncio.Task[None] | None = None
         self._throttle = LogThrottle()
 
@@ -50,42 +51,41 @@ class Readiness:
             if self._check is None or self._check.done():
                 self._check = asyncio.create_task(self._ask())
             await asyncio.shield(self._check)
-        checks: dict[Store, Check] = {
-            "postgres": "ok" if "postgres" in self._answering else "unavailable",
-            "redis": "ok" if "redis" in self._answering else "unavailable",
-        }
-        return ReadinessReport(status=self._status(), **checks)
+        return ReadinessReport(status=self._status(), **self._checks)
 
     def _status(self) -> Status:
         if lifecycle.draining:
             return "draining"
-        if not self.needs.are_met_by(self._answering):
+        answering = {store for store, check in self._checks.items() if check == "ok"}
+        if not self.needs.are_met_by(answering):
             return "unavailable"
-        return "ready" if len(self._answering) == 2 else "degraded"
+        return "ready" if answering == self._checks.keys() else "degraded"
 
     async def _ask(self) -> None:
         asked: dict[Store, Callable[[], Awaitable[object]]] = {"postgres": self._postgres, "redis": self._redis}
-        answers = await asyncio.gather(*(self._answers(store, ask) for store, ask in asked.items()))
-        self._answering = {store for store, answers in zip(asked, answers, strict=True) if answers}
+        checks = await asyncio.gather(*(self._answer_of(store, ask) for store, ask in asked.items()))
+        self._checks = dict(zip(asked, checks, strict=True))
         self._checked_at = time.monotonic()
 
-    async def _answers(self, store: Store, ask: Callable[[], Awaitable[object]]) -> bool:
-        """Whether the store answers. Whatever else comes of asking it, the check itself must not fail."""
+    async def _answer_of(self, store: Store, ask: Callable[[], Awaitable[object]]) -> Check:
+        """How the store answers. Whatever else comes of asking it, the check itself must not fail."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 await ask()
+        except SchemaBehind:
+            return "migrations pending"
         except (Unavailable, TimeoutError):
-            return False
+            return "unavailable"
         except Exception:
             if (left_out := self._throttle.admit(store)) is not None:
                 log.exception("the readiness check met an error it does not know", store=store, left_out=left_out)
-            return False
-        return True
+            return "unavailable"
+        return "ok"
 
     async def _postgres(self) -> object:
         return await read(
             self.resources.pg,
-            lambda connection: connection.execute("SELECT 1"),
+            schema.check,
             within_s=CHECK_TIMEOUT_S,
             leaves_session_clean=True,
         )

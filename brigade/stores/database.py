@@ -16,6 +16,7 @@ from brigade.stores.breaker import Breaker
 from brigade.stores.postgres_errors import POSTGRES_FAILURES, Meaning, meaning_of
 from brigade.stores.postgres_session import leaving_session_clean
 from brigade.stores.refusals import note_refusal
+from brigade.stores.schema import schema
 from brigade.telemetry import metrics
 from brigade.telemetry.metrics import PoolStats
 from brigade.telemetry.tracing import note
@@ -56,6 +57,7 @@ async def acquire(
     Raises:
         DatabaseUnavailable: no connection came free, the server refused, or it did not answer in time.
         ConnectionLost: the server closed the connection while it was in use.
+        SchemaBehind: the database lacks a migration of this code, so that a statement does not fit it.
     """
     began_s = time.perf_counter()
     connection = await _take(pool, stats, within_s)
@@ -73,9 +75,9 @@ async def acquire(
             raise DatabaseUnavailable(f"No answer came in time: {within_s} s, by `within_s` of `acquire`.") from error
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             await pool.expire_connections()  # the others lead to the same server
-        if unavailable is None:
-            raise
-        raise unavailable from error
+        if unavailable := unavailable or await schema.explain(error, connection):
+            raise unavailable from error
+        raise
     finally:
         stats.held_s += 0.1 * (note("postgres", began_s) - stats.held_s)
         # A server that hangs also keeps the cancelled statement from ending; asyncpg then drops the connection, and

@@ -209,6 +209,21 @@ async def test_an_outage_of_postgres_makes_no_job_dead(pg: Any, work: Work, post
     assert await pg.fetchval("SELECT count(*) FROM cooked WHERE dish = 9") == 1
 
 
+async def test_a_runner_outlives_a_schema_without_its_tables(pg: Any, work: Work, shop: Path) -> None:
+    said = (shop / "log").stat().st_size
+    runner = work()
+    await until(pg, "SELECT EXISTS (SELECT FROM pgqueuer_schedules)")
+    await pg.execute("ALTER TABLE pgqueuer RENAME TO away")
+    async with asyncio.timeout(30):
+        while b"interrupted" not in (shop / "log").read_bytes()[said:]:  # noqa: ASYNC110 - the file tells nobody
+            await asyncio.sleep(0.1)
+    assert runner.poll() is None
+    await pg.execute("ALTER TABLE away RENAME TO pgqueuer")
+    async with pg.acquire() as connection:
+        await job_named("cook").enqueue(connection, dish=3)
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 3)")
+
+
 async def test_a_stop_gives_back_what_does_not_end_in_time(pg: Any, work: Work) -> None:
     async with pg.acquire() as connection:
         number = await job_named("stew").enqueue(connection, dish=1)

@@ -57,6 +57,13 @@ def postgres(spoil: str, undo: str, **options: Any) -> Callable[[PostgresUnderTe
 DOWN = {"postgres_up": 0.0}
 FULL = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '53100'; END $$"
 ON_WRITE = "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON links EXECUTE FUNCTION full_disk()"
+OLDER = "DO $do$ BEGIN ALTER TABLE links RENAME expires_at TO later; ALTER TABLE click_batches RENAME TO later; {}; END $do$"
+NEWER = """
+DO $do$ BEGIN
+    ALTER TABLE links RENAME later TO expires_at; ALTER TABLE later RENAME TO click_batches;
+    INSERT INTO alembic_version VALUES ('links_0001') ON CONFLICT DO NOTHING;
+END $do$
+"""
 READS = WITHOUT_POSTGRES | {"uncached", "read", "list"}
 
 POSTGRES = {
@@ -99,6 +106,10 @@ POSTGRES = {
     "terminated": Fault(postgres("SELECT 1", "SELECT 1"), READS),
     "schema of the next version": Fault(
         postgres("ALTER TABLE links ADD COLUMN note text", "ALTER TABLE links DROP COLUMN note", inside=True), ALL
+    ),
+    "schema of the version before": Fault(
+        postgres(OLDER.format("DELETE FROM alembic_version WHERE version_num = 'links_0001'"), NEWER, inside=True),
+        WITHOUT_POSTGRES, refuses="postgres",
     ),
 }  # fmt: skip
 
@@ -215,3 +226,20 @@ def test_service_does_what_it_can_whatever_a_store_answers(
     eventually(lambda: all_is_well(service))
     assert set(sample(service, "background_task_failures_total")) == {0.0}
     assert "unhandled error" not in service.log()
+
+
+def test_a_statement_that_does_not_fit_is_a_defect_only_of_a_database_that_is_up_to_date(
+    service: RunningService, pg_under_test: PostgresUnderTest
+) -> None:
+    query(pg_under_test.admin, OLDER.format("PERFORM 1"))
+    assert ask(service, "readyz").json()["postgres"] == "ok"
+    assert ask(service, "read").status_code == 500
+    query(pg_under_test.admin, "DELETE FROM alembic_version WHERE version_num = 'links_0001'")
+    eventually(lambda: ask(service, "readyz").json()["postgres"] == "migrations pending")
+    answer = ask(service, "read")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:problem:schema-behind")
+    assert ask(service, "cached").status_code == 307
+    assert "the database lacks links_0001: run its migrations" in service.log()
+    assert service.log().count("unhandled error") == 1
+    query(pg_under_test.admin, NEWER)
+    eventually(lambda: all_is_well(service))
