@@ -53,7 +53,7 @@ def _serve(host: str | None, web_port: int, more: list[str]) -> int:
             "50",
         ]
         command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", url]
-        variables = os.environ | {"LOCUST_ADDRESSES": f"{ui} {url}"}
+        variables = os.environ | {"LOCUST_ADDRESSES": f"{ui} {url}", "LOCUST_STARTED_BY": "" if host else "make locust"}
         locust = spawn([*command, *web, *_processes(more), *more], cwd=ROOT, env=variables)
         stack.callback(terminate, locust, within_s=10)
         _wait_until_ready(locust, ui, "/")

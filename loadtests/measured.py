@@ -55,10 +55,18 @@ class Process:
 
     def take(self) -> Figures:
         taken, self.figures = self.figures, Figures()
-        now_s, pings = time.monotonic(), [since for is_ping, since in self._since.values() if is_ping]
-        taken.in_flight = len(self._since) - len(pings)
-        taken.oldest_ping_ms = (now_s - min(pings)) * 1000 if pings else 0.0
+        taken.in_flight = len(self._since) - len(self._pings)
+        taken.oldest_ping_ms = self.oldest_ping_ms
         return taken
+
+    @property
+    def oldest_ping_ms(self) -> float:
+        return (time.monotonic() - min(self._pings)) * 1000 if self._pings else 0.0
+
+    @property
+    def _pings(self) -> list[float]:
+        """When each ping was sent that is under way."""
+        return [since for is_ping, since in self._since.values() if is_ping]
 
 
 class Everywhere:

@@ -109,10 +109,11 @@ def _add_routes(app: Flask, web_ui: WebUI, watch: Watch, *, prefix: str) -> None
 
 def _state(watch: Watch) -> dict[str, Any]:
     watch.watched_at = time.monotonic()
+    watch.look()
     return {
         "running": watch.running,
         "line": watch.line,
-        "notes": notes(watch) + _beside(watch.environment),
+        "notes": [*notes(watch), *_beside(watch)],
         **about(watch),
         "points": list(watch.points),
         "marks": watch.marks,
@@ -122,15 +123,14 @@ def _state(watch: Watch) -> dict[str, Any]:
     }
 
 
-def _beside(environment: Environment) -> list[str]:
-    """Warn of a generator on the service's machine: it uses some of the CPU that it measures."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    host = urlsplit(environment.host or "").hostname
+def _beside(watch: Watch) -> list[str]:
+    """Warn of a generator, and of others, on the service's machine: they use some of the CPU that is measured."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    host = urlsplit(watch.environment.host or "").hostname
     if host not in {"127.0.0.1", "::1", "localhost", "proxy"}:
         return []
-    return [
-        f"Locust and the service share {cores} cores here: with as many workers as cores, the ratios below are too small."
-    ]
+    shared = f"Locust and the service share {cores} cores here: with as many workers as cores, the ratios below are too small."
+    return [*(watch.machine.warnings(os.cpu_count() or 1) if watch.running else []), shared]
 
 
 def _choices(environment: Environment) -> list[dict[str, Any]]:

@@ -1,25 +1,29 @@
 """Follows a run second by second: what each worker of the service does, which stage it is, and what is left of each stage."""
 
-import statistics
+import os
 import time
 from collections import Counter, deque
 from typing import Any
 
 import gevent
+from gevent.pool import Pool
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from loadtests.lesson import Lesson, Stage, stage_at
+from loadtests.machine import Machine
 from loadtests.measured import Figures, everywhere, here
 from loadtests.options import option
+from loadtests.recent import Recent
 from loadtests.runs import Runs
 from loadtests.window import Window
-from loadtests.words import Second, line, over
+from loadtests.words import line, over
 from loadtests.workers import Worker, Workers
 
 ASK_EVERY_S = 0.4
-RECENT = 3
-"""Seconds over which rates and the ping of the line on top are taken."""
+ASKS_AT_ONCE = 4
+STARTED_BY = "LOCUST_STARTED_BY"
+"""The variable with the command that starts the service and Locust."""
 SETTLE_S = 2.0
 WATCHED_S = 10.0
 KEPT_POINTS = 900
@@ -39,7 +43,9 @@ class Watch:
         self.watched_at = 0.0
         self.stage: Stage | None = None
         self.living: list[Worker] = []
-        self._recent: deque[Figures] = deque(maxlen=RECENT)
+        self.machine = Machine()
+        self._recent = Recent()
+        self._last = Figures()
         self._window: Window | None = None
 
     @property
@@ -48,10 +54,11 @@ class Watch:
         return runner is not None and runner.state in {STATE_SPAWNING, STATE_RUNNING}
 
     def ask_for_ever(self) -> None:
+        asks = Pool(ASKS_AT_ONCE)
         while True:
             url = option(self.environment, "ops_url") or self.environment.host
-            if url and (self.running or time.monotonic() < self.watched_at + WATCHED_S):
-                self.workers.ask(url.rstrip("/"))
+            if url and (self.running or time.monotonic() < self.watched_at + WATCHED_S) and asks.free_count():
+                asks.spawn(self.workers.ask, url.rstrip("/"))
             gevent.sleep(ASK_EVERY_S)
 
     def follow_for_ever(self) -> None:
@@ -66,20 +73,29 @@ class Watch:
             living = set(runner.clients)
         else:
             everywhere.hear("here", here.take())
-        figures = everywhere.take(living)
-        self.living = self.workers.view(figures.oldest_ping_ms, figures.in_flight)
-        self.generator_percent = max(generator_cpu(self.environment), default=0.0)
+        self._last = figures = everywhere.take(living)
+        self.look()
+        generators = generator_cpu(self.environment)
+        self.generator_percent = max(generators, default=0.0)
+        self.machine.measure(sum(each.told["cpu_percent"] for each in self.living if each.lives), sum(generators))
         self.served.update(figures.served)  # also what Locust's processes report when the run is over
         if not self.running:
             if self.stage is not None:
                 self.end()
             return
-        self._recent.append(figures)
+        self._recent.add(figures)
         self._follow_stage(figures)
-        self._point(figures)
-        if self.stage is not None:
+        self.points.append(self._recent.point(self.living))
+        self.look()
+
+    def look(self) -> None:
+        """Bring the workers and the line on top up to this moment."""
+        oldest_ping_ms = max(self._last.oldest_ping_ms, here.oldest_ping_ms)
+        self.living = self.workers.view(oldest_ping_ms, self._last.in_flight)
+        if self.running and self.stage is not None:
             pauses = f"{self.stage.words} is over, and its users leave."
-            self.line = pauses if self.stage.pausing else line(self._second(self.stage, figures))
+            second = self._recent.second(self.stage.words, self.living, oldest_ping_ms)
+            self.line = pauses if self.stage.pausing else line(second)
 
     def begin(self) -> None:
         self.points.clear()
@@ -92,14 +108,14 @@ class Watch:
     def end(self) -> None:
         self.close()
         self.stage = None
-        self.line = over(self.workers.plan.get("workers"))
+        self.line = over(self.workers.plan.get("workers"), os.environ.get(STARTED_BY, ""))
 
     def _follow_stage(self, figures: Figures) -> None:
         stage = self._stage_now()
         if self.stage is None or stage is None or stage.number != self.stage.number:
             self.close()
             self._recent.clear()
-            self._recent.append(figures)
+            self._recent.add(figures)
             if stage is not None:
                 self.marks.append({"at": time.time(), "words": stage.words})
         self.stage = stage
@@ -120,46 +136,6 @@ class Watch:
             return stage_at(shape.get_run_time(), environment.parsed_options, available)
         chosen = next((each for each in environment.user_classes if getattr(each, "does", "")), None)
         return Stage(1, 1, chosen, 0, False) if chosen else None
-
-    def _second(self, stage: Stage, figures: Figures) -> Second:
-        recent, count = self._recent, len(self._recent)
-        answered, failed = sum(each.answered for each in recent), sum(each.failed for each in recent)
-        return Second(
-            stage=stage.words,
-            workers=self.living,
-            rate=(answered + failed) / count,
-            failed=failed / max(1, answered + failed),
-            arrivals=sum(each.arrived for each in recent) / count,
-            ping_ms=self._ping_ms(figures),
-            waits_ms=self.workers.waits_ms,
-        )
-
-    def _ping_ms(self, figures: Figures) -> float | None:
-        pings = [ms for each in self._recent for ms in each.pings_ms]
-        median = statistics.median(pings) if pings else 0.0
-        return max(median, figures.oldest_ping_ms) or None
-
-    def _point(self, figures: Figures) -> None:
-        served: Counter[str] = sum((each.served for each in self._recent), Counter())
-        self.points.append(
-            {
-                "at": time.time(),
-                "ping_ms": self._ping_ms(figures),
-                "arrivals": figures.arrived,
-                "workers": {
-                    worker.number: {
-                        "in_flight": worker.in_flight,
-                        "cpu_percent": worker.told["cpu_percent"],
-                        "loop_lag_ms": worker.for_ms
-                        if worker.state in {"frozen", "held"}
-                        else worker.told["loop_lag_ms"]["p99"],
-                        "answers": round(served[worker.told["id"]] / len(self._recent), 1),
-                    }
-                    for worker in self.living
-                    if worker.lives
-                },
-            }
-        )
 
     def close(self) -> None:
         """Keep what the stage has measured, because it is over."""

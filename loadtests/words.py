@@ -18,8 +18,6 @@ class Second:
     arrivals: float
     """A second, of a scenario whose users do not wait for their answers; else 0."""
     ping_ms: float | None
-    waits_ms: float
-    """Milliseconds for which `/workers` has not been answered."""
 
 
 def line(second: Second) -> str:
@@ -33,12 +31,13 @@ def line(second: Second) -> str:
     return " ".join(parts)
 
 
-def over(workers: int | None) -> str:
+def over(workers: int | None, command: str) -> str:
     """Return the line of a run that is over: how to get the other half of the comparison."""
     other = 2 if workers == 1 else 1
+    example = f", for example by `Ctrl-C` and `WEB_CONCURRENCY={other} {command}`," if command else ""
     return (
-        "The run is over, and what is left of it is below. Start the service with another WEB_CONCURRENCY, "
-        f"for example by `Ctrl-C` and `WEB_CONCURRENCY={other} make locust`, and press Start: the rows of both runs stand together."
+        f"The run is over, and what is left of it is below. Start the service with another WEB_CONCURRENCY{example} "
+        "and press Start: the rows of both runs stand together."
     )
 
 
@@ -56,6 +55,8 @@ def state_words(worker: Worker) -> str:
     """Return the words of the table: the state, and for how long."""
     if worker.state == "held":
         return f"was frozen for {seconds(worker.for_ms)}"
+    if worker.state == "unanswering":
+        return f"no answer for {seconds(worker.for_ms)}"
     if worker.state in {"frozen", "silent"}:
         return f"{worker.state} for {seconds(worker.for_ms)}"
     return worker.state if worker.lives else f"{worker.state}, {seconds(worker.for_ms)} ago"
@@ -64,12 +65,12 @@ def state_words(worker: Worker) -> str:
 def _service(second: Second) -> str:
     living = [worker for worker in second.workers if worker.lives]
     noted = [_noted(worker) for worker in second.workers]
+    if not living and not any(noted):
+        return "No worker of the service has answered yet"
+    if living and all(worker.state == "unanswering" for worker in living):
+        return f"No worker has answered for {seconds(living[0].for_ms)}"
     if told := [words for words in noted if words]:
         return ". ".join(told)
-    if not living:
-        return "No worker of the service has answered yet"
-    if second.waits_ms > 1500:
-        return f"No worker has answered for {seconds(second.waits_ms)}"
     return _serving(living, second)
 
 
@@ -81,6 +82,7 @@ def _noted(worker: Worker) -> str:
         "frozen": f"{stuck} has been frozen for {seconds(worker.for_ms)}",
         "held": f"{stuck} was frozen for {seconds(worker.for_ms)}",
         "silent": f"{name} has been silent for {seconds(worker.for_ms)}: its process is stopped",
+        "unanswering": f"{name} has not answered for {seconds(worker.for_ms)}",
         "draining": f"{name} is draining: it finishes {_requests(worker.in_flight)} and leaves",
         "starting": f"{name} is starting",
         "dead": f"{name} died {seconds(worker.for_ms)} ago",

@@ -9,6 +9,8 @@ import requests
 from requests import Session
 
 FROZEN_MS = 300
+UNANSWERED_MS = 1500
+"""Milliseconds without an answer after which nothing is known of the workers any more."""
 HELD_S = 2.0
 """Seconds for which a worker that was frozen is still called so: a line a second would miss most freezes."""
 REMEMBER_S = 15.0
@@ -49,34 +51,47 @@ class Worker:
 
 @dataclass
 class Workers:
-    """Asks `/workers`, one request at a time: how long the answer takes says whether event loops turn."""
+    """Asks `/workers`: how long the answer takes says whether event loops turn."""
 
     plan: dict[str, Any] = field(default_factory=dict)
     known: dict[str, Worker] = field(default_factory=dict)
     failure: str = ""
     _numbers: int = 0
-    asked_at: float | None = None
+    _asks: set[float] = field(default_factory=set)
+    """When each request for `/workers` began that is under way."""
+    _heard: float = -math.inf
+    """When the request began whose answer is the newest."""
+    missing_since: float | None = None
+    """When the first request began that has no answer, though a newer one may come: a stopped worker may hold it."""
 
     def __post_init__(self) -> None:
         self._session = Session()
         self._session.trust_env = False  # as the users: a proxy of the environment is not asked for a service
 
     def ask(self, url: str) -> None:
-        self.asked_at = began = time.monotonic()
+        """Ask once. Several requests may be under way, so that one that a stopped worker holds does not hide the others."""
+        began = time.monotonic()
+        self._asks.add(began)
+        self.missing_since = self.missing_since or began
         try:
             answer = self._session.get(f"{url}/workers", timeout=ANSWER_WITHIN_S, headers={"Connection": "close"})
             answer.raise_for_status()
-            body = answer.json()
-            took_ms = (time.monotonic() - began) * 1000
-            self.plan = {name: entry["value"] for name, entry in body["plan"].items()}
-            self.hear(body["workers"], answer.headers.get("X-Worker"), took_ms)
-            self.failure = ""
+            if began > self._heard:
+                body, took_ms = answer.json(), (time.monotonic() - began) * 1000
+                self.plan = {name: entry["value"] for name, entry in body["plan"].items()}
+                self.hear(body["workers"], answer.headers.get("X-Worker"), took_ms)
+                self._heard, self.failure = began, ""
+                self.missing_since = min((each for each in self._asks if each > began), default=None)
         except requests.Timeout:
-            self.failure = f"/workers was not answered within {ANSWER_WITHIN_S:g} s."
+            self._fail(began, f"/workers was not answered within {ANSWER_WITHIN_S:g} s.")
         except (requests.RequestException, KeyError, TypeError, ValueError) as error:
-            self.failure = f"/workers cannot be read: {error}"
+            self._fail(began, f"/workers cannot be read: {error}")
         finally:
-            self.asked_at = None
+            self._asks.discard(began)
+
+    def _fail(self, began: float, sentence: str) -> None:
+        if began > self._heard:
+            self.failure = sentence
 
     def hear(self, told: list[dict[str, Any]], answered_by: str | None, took_ms: float) -> None:
         now = time.monotonic()
@@ -113,9 +128,11 @@ class Workers:
             if worker.state == "frozen":
                 worker.in_flight = max(worker.in_flight, in_flight)
         for worker in living:
+            if self.waits_ms >= UNANSWERED_MS and worker.state in {"serving", "held", "unanswering"}:
+                worker.state, worker.for_ms = "unanswering", self.waits_ms
             worker.remember()
         return sorted((worker.copy() for worker in self.known.values()), key=lambda worker: worker.number)
 
     @property
     def waits_ms(self) -> float:
-        return (time.monotonic() - self.asked_at) * 1000 if self.asked_at else 0.0
+        return (time.monotonic() - self.missing_since) * 1000 if self.missing_since else 0.0

@@ -4,7 +4,7 @@ import { markCharts } from "./marks.js";
 import { offerChoices } from "./choices.js";
 import { showService } from "./service.js";
 
-const EVERY_MS = 1000;
+const EVERY_MS = 500;
 let last = null;
 
 async function look() {

@@ -39,6 +39,10 @@ class PretendedService(ThreadingHTTPServer):
         self.numbers = count()
         self.names = True
         self.states = [pretended("host:a", cpu_percent=93.5), pretended("host:b", cpu_percent=31.0)]
+        self.told = 0
+        """Answers of `/workers`."""
+        self.holds_next = False
+        self.let_go = threading.Event()
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -49,6 +53,10 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         plan = {"cpus": {"value": 2}, "cpu_lane_threads": {"value": 1}}
         body = {"plan": plan, "workers": self.server.states} if self.path == "/workers" else {}
+        if body and self.server.holds_next:
+            self.server.holds_next = False
+            self.server.let_go.wait(60)
+        self.server.told += bool(body)
         text = json.dumps(body).encode()
         self.send_response(200)
         if self.server.names and not body:
@@ -82,6 +90,7 @@ def pretended_service() -> Iterator[PretendedService]:
     with PretendedService() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
+        server.let_go.set()
         server.shutdown()
 
 

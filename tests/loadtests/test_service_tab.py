@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.conftest import StartService
-from tests.loadtests.conftest import LESSON, SCENARIOS, SHOTS, LocustUi, PretendedService, StartLocust
+from tests.loadtests.conftest import LESSON, SCENARIOS, SHOTS, LocustUi, PretendedService, StartLocust, pretended
 
 CONNECTIONS = SCENARIOS / "connections.py"
 BUSY = """
@@ -143,6 +143,34 @@ def test_a_blocked_a_stopped_and_a_killed_worker_have_words_of_their_own(
     os.kill(second, signal.SIGKILL)
     ui.wait_until(lambda: words(second).startswith("dead, "))
     ui.wait_until(lambda: f"Worker {numbers[second]} died" in ui.line())
+
+
+def test_the_tab_says_what_the_last_answers_of_workers_said(
+    pretended_service: PretendedService, start_locust: StartLocust, browser: Browser
+) -> None:
+    """Locust asks every 0.4 s, and the page asks Locust every 0.5 s: four of each are the two seconds that it may take."""
+    ui = start_locust("-f", CONNECTIONS, "--host", pretended_service.url, "--autostart", "-u", "2")
+    page = browser.new_page()
+    page.goto(ui.url)
+    row = page.get_by_role("table", name="Workers now").get_by_role("row").filter(has_text="host:b")
+    expect(row).to_contain_text("serving")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/service/state") else None)
+    a = pretended("host:a")
+    pretended_service.holds_next = True  # a worker that is stopped may hold an answer
+    for states, words in (
+        ([a, pretended("host:b", state="frozen", stalled_ms=700)], "frozen for 0.7 s"),
+        ([a, pretended("host:b", state="frozen", stalled_ms=100, silent=True)], "silent for 0.1 s"),
+        ([a], "dead, "),
+    ):
+        pretended_service.states, told = states, pretended_service.told
+        asked.clear()
+        page.wait_for_function(
+            "words => document.querySelector('#service .workers').innerText.includes(words)", arg=words
+        )
+        assert pretended_service.told - told <= 4
+        assert len(asked) <= 4
+    page.close()
 
 
 def test_the_lesson_is_chosen_and_each_scenario_says_what_it_asks(

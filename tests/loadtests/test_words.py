@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.machine import Machine
 from loadtests.runs import Run, Runs, says
 from loadtests.words import Second, line, over, state_words
 from loadtests.workers import Workers
@@ -24,7 +25,7 @@ def heard(*states: dict[str, Any], took_ms: float = 5, by: str = "host:a", worke
 
 def second(workers: Workers, *, ping_ms: float = 2, in_flight: int = 0, **more: Any) -> str:
     seen = workers.view(ping_ms, in_flight)
-    figures = {"rate": 497.0, "failed": 0.0, "arrivals": 0.0, "waits_ms": workers.waits_ms, **more}
+    figures = {"rate": 497.0, "failed": 0.0, "arrivals": 0.0, **more}
     return line(Second(stage="Stage 2 of 6: `time.sleep` in `async def`", workers=seen, ping_ms=ping_ms, **figures))
 
 
@@ -66,7 +67,7 @@ def test_a_worker_that_drained_is_gone_and_not_dead() -> None:
 
 def test_the_only_worker_is_frozen_when_it_answers_neither_the_ping_nor_us() -> None:
     workers = heard(pretended("host:a"))
-    workers.asked_at = time.monotonic() - 1.2
+    workers.missing_since = time.monotonic() - 1.2
     assert "Worker 1 has 25 requests waiting and has been frozen for 1.2 s; a ping takes 1,310 ms." in second(
         workers, ping_ms=1310, in_flight=25
     )
@@ -98,8 +99,29 @@ def test_blocks_too_short_to_freeze_a_worker_make_its_loop_late() -> None:
 
 
 @pytest.mark.parametrize(("workers", "other"), [(1, 2), (2, 1), (None, 1)])
-def test_a_run_that_is_over_says_how_to_start_the_other(workers: int | None, other: int) -> None:
-    assert f"`WEB_CONCURRENCY={other} make locust`" in over(workers)
+@pytest.mark.parametrize("command", ["make locust", "docker compose up"])
+def test_a_run_that_is_over_says_how_to_start_the_other(workers: int | None, other: int, command: str) -> None:
+    assert f"`WEB_CONCURRENCY={other} {command}`" in over(workers, command)
+    assert "`" not in over(workers, "")
+
+
+def test_nothing_is_claimed_of_workers_that_no_longer_answer() -> None:
+    workers = heard(pretended("host:a"), pretended("host:b"))
+    workers.missing_since = time.monotonic() - 1.6
+    assert "No worker has answered for 1.6 s; a ping takes" in second(workers)
+    assert [state_words(each) for each in workers.view(0, 0)] == ["no answer for 1.6 s"] * 2
+    workers.missing_since = None
+    assert "2 workers have" in second(heard(pretended("host:a"), pretended("host:b"), workers=workers))
+
+
+def test_it_says_when_others_take_the_cpu() -> None:
+    alone, crowded = Machine(), Machine()
+    for _ in range(5):
+        alone.add(99, 180)
+        crowded.add(99, 90)
+    assert list(alone.warnings(2)) == []
+    (words,) = crowded.warnings(2)
+    assert "CPU is full (99 %), and 1.1 of its 2 cores go neither to the workers nor to Locust" in words
 
 
 def test_failures_are_told() -> None:

@@ -1,0 +1,37 @@
+"""Whether other programs take the CPU that a run on the same machine measures."""
+
+import statistics
+from collections import deque
+from collections.abc import Sequence
+
+import psutil
+
+SECONDS = 5
+FULL_PERCENT = 90
+OTHERS_CORES = 0.5
+"""Cores that other programs may use before the page says so. Databases of the service are among them."""
+
+
+class Machine:
+    def __init__(self) -> None:
+        self._seconds: deque[tuple[float, float]] = deque(maxlen=SECONDS)
+        psutil.cpu_percent()  # the first call begins to measure
+
+    def measure(self, workers_percent: float, generator_percent: float) -> None:
+        """Take in one more second, with the CPU of all workers and of all Locust processes in percent of a core."""
+        self.add(psutil.cpu_percent(), workers_percent + generator_percent)
+
+    def add(self, machine_percent: float, known_percent: float) -> None:
+        self._seconds.append((machine_percent, known_percent))
+
+    def warnings(self, cores: int) -> Sequence[str]:
+        if len(self._seconds) < SECONDS:
+            return []
+        full = statistics.median(machine for machine, _ in self._seconds)
+        others = statistics.median(machine * cores - known for machine, known in self._seconds) / 100
+        if full < FULL_PERCENT or others < OTHERS_CORES:
+            return []
+        return [
+            f"This machine's CPU is full ({full:.0f} %), and {others:.1f} of its {cores} cores go neither to the workers nor to "
+            "Locust. Other programs take it, such as databases and this browser: without them the figures are better."
+        ]

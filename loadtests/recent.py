@@ -1,0 +1,56 @@
+"""The last seconds of a run: what the line on top and the charts are made from."""
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from loadtests.measured import Figures
+from loadtests.words import Second
+from loadtests.workers import Worker
+
+SECONDS = 3
+"""Seconds over which rates and the ping of the line on top are taken."""
+
+
+class Recent:
+    def __init__(self) -> None:
+        self._seconds: deque[Figures] = deque(maxlen=SECONDS)
+        self.add, self.clear = self._seconds.append, self._seconds.clear
+
+    def second(self, stage: str, workers: Sequence[Worker], oldest_ping_ms: float) -> Second:
+        seconds, count = self._seconds, max(1, len(self._seconds))
+        answered, failed = sum(each.answered for each in seconds), sum(each.failed for each in seconds)
+        return Second(
+            stage=stage,
+            workers=workers,
+            rate=(answered + failed) / count,
+            failed=failed / max(1, answered + failed),
+            arrivals=sum(each.arrived for each in seconds) / count,
+            ping_ms=self._ping_ms(oldest_ping_ms),
+        )
+
+    def point(self, workers: Sequence[Worker]) -> dict[str, Any]:
+        """Return a point of each chart."""
+        last = self._seconds[-1]
+        return {
+            "at": time.time(),
+            "ping_ms": self._ping_ms(last.oldest_ping_ms),
+            "arrivals": last.arrived,
+            "workers": {worker.number: self._of(worker) for worker in workers if worker.lives},
+        }
+
+    def _of(self, worker: Worker) -> dict[str, Any]:
+        answers = sum(each.served[worker.told["id"]] for each in self._seconds)
+        stands = worker.state in {"frozen", "held"}
+        return {
+            "in_flight": worker.in_flight,
+            "cpu_percent": worker.told["cpu_percent"],
+            "loop_lag_ms": worker.for_ms if stands else worker.told["loop_lag_ms"]["p99"],
+            "answers": round(answers / len(self._seconds), 1),
+        }
+
+    def _ping_ms(self, oldest_ms: float) -> float | None:
+        pings = [ms for each in self._seconds for ms in each.pings_ms]
+        return max(statistics.median(pings) if pings else 0.0, oldest_ms) or None
