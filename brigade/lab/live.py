@@ -19,9 +19,9 @@ from brigade.server.lifecycle import lifecycle
 from brigade.web.etag import is_known
 
 POLL_EVERY_S = 0.2
-STATES_EVERY = 3
+STATES_EVERY = 2
 """Polls; a lane goes at most this much later than `/workers` forgets its worker."""
-RECONNECT_AFTER_MS = 1000
+RECONNECT_AFTER_MS = 300
 
 FILES = {path.name: path.read_bytes() for path in (Path(__file__).parent / "page").iterdir()}
 ETAG = f'"{sha256(b"".join(FILES[name] for name in sorted(FILES))).hexdigest()[:16]}"'
@@ -65,7 +65,7 @@ async def follow_events(
     resources: AllResources,
     last_event_id: Annotated[str | None, Header(pattern=r"^\d+-\d+$")] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream what all workers do to the live page, as server-sent events: `plan` once, `workers` twice a second, `work`.
+    """Stream what all workers do to the live page, as server-sent events: `plan` once, `workers` every 0.4 s, `work`.
 
     The workers tell it only while somebody follows. The stream ends when this worker leaves; any other goes on with it.
     """
