@@ -28,9 +28,12 @@ class _Way(BaseRequestHandler):
                         upstream.sendall(hiredis.pack_command(tuple(command)))
 
     def _bring_back(self, upstream: socket.socket) -> None:
+        """Bring the answers, and the end: a connection that Redis has closed must not look open to the client."""
         with suppress(OSError):
             while data := upstream.recv(65536):
                 self.request.sendall(data)
+        with suppress(OSError):
+            self.request.shutdown(socket.SHUT_RDWR)
 
 
 class RefusingRedis(ThreadingTCPServer):
