@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = re.compile(
-    r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(github|ci|devcontainer)/|"
+    r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(ci|devcontainer)/|"
     r"service/features/(links|sheets)/|deploy/kubernetes/base/jobs\.yaml|loadtests/scenarios/(links|drawing)\.py|"
     r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
 )
@@ -26,10 +26,10 @@ TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".sh", ".env", ".service
 SEGNO = re.compile(r"^segno==.*\n(?:    .*\n)+", re.M)
 EDITS = [
     ("pyproject.toml", r'^    "(idna|segno)>=.*\n', ""),
-    ("pyproject.toml", r'^    ("service\.features\.links\.|# What links still has).*\n', ""),
     ("pyproject.toml", r', "proof(\.\*\*)?"', ""),
     ("pyproject.toml", r",proof}", "}"),
     ("pyproject.toml", r'\[\[tool\.importlinter\.contracts\]\]\nname = "Load tests and the proof.*?\n\n', ""),
+    (".github/workflows/test.yml", r"sudo env .* bash \.ci/run$", "make lint audit test"),
     ("Makefile", r"^(prove|bench|chaos|docs|new):.*\n(\t.*\n)+\n", ""),
     ("requirements/[a-z]*.txt", SEGNO.pattern, ""),
     ("service/main.py", r"\blinks, ", ""),
@@ -172,7 +172,7 @@ def upgrade(directory: str) -> None:
 
 def _yours(newer: Path) -> list[str]:
     parts = ["deploy", "requirements", "Dockerfile", "docker-compose.yml", "Makefile", "pyproject.toml", ".env.example"]
-    parts += ["tests/conftest.py", ".dockerignore"]
+    parts += ["tests/conftest.py", ".dockerignore", ".github"]
     files = [file for part in parts for file in [newer / part, *sorted((newer / part).rglob("*"))] if file.is_file()]
     return [str(file.relative_to(newer)) for file in files]
 

@@ -51,6 +51,9 @@ def test_nothing_of_the_sample_and_of_the_proof_is_left(project: Path) -> None:
     for part in ("proof", "service", "tests/brigade", "tests/proof", "apples/features/links", "docs/decisions"):
         assert not (project / part).exists(), part
     assert "segno" not in "".join(file.read_text() for file in (project / "requirements").iterdir())
+    workflow = (project / ".github" / "workflows" / "test.yml").read_text()
+    assert workflow.rstrip().endswith("run: make lint audit test")
+    assert "/apples/ @OWNER" in (project / ".github" / "CODEOWNERS").read_text()
     status = subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True)
     assert status.stdout == ""
 
@@ -62,10 +65,11 @@ def _check(project: Path) -> None:
         "ruff format --check",
         "mypy",
         "lint-imports",
+        f"sh .github/lint.sh {BIN}",
         f"pytest -q -n0 --basetemp={project.parent / 'tests'}",
     ):
         program, *arguments = words.split()
-        command = [str(BIN / program), *arguments]
+        command = [program if program == "sh" else str(BIN / program), *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(project.parent)}
         done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
