@@ -108,8 +108,8 @@ def make_files(name: str, folder: Path) -> None:
 def _named(text: str, name: str) -> str:
     """Rename the package `service`, and what is called Brigade because the template is."""
     text = text.replace("COPY service/ service/", f"COPY {name}/ {name}/").replace("!service\n", f"!{name}\n")
-    text = re.sub(r"(-m |from |import )service\b(?!:)", rf"\1{name}", text)
-    text = re.sub(r'"service(?=["./])(?!": |", "(?:inspect|ls))', f'"{name}', text)
+    text = re.sub(r"(-m,? |from |import )service\b(?!:)", rf"\1{name}", text)
+    text = re.sub(r'(?<!=)"service(?=["./])(?!": |", "(?:inspect|ls))', f'"{name}', text)
     text = re.sub(r"\bservice(?=[./](?:main|settings|features|__main__|\*\*)|/ )", name, text)
     text = text.replace("${IMAGE:-brigade}", f"${{IMAGE:-{name}}}").replace('name = "brigade"', f'name = "{name}"')
     text = text.replace('title="Brigade"', f'title="{_title(name)}"')

@@ -1,6 +1,7 @@
 """`make new`: a project of one's own, and `make upgrade` in it; its own commands are run, in an empty home."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -54,6 +55,11 @@ def test_nothing_of_the_sample_and_of_the_proof_is_left(project: Path) -> None:
     workflow = (project / ".github" / "workflows" / "test.yml").read_text()
     assert workflow.rstrip().endswith("run: make lint audit test")
     assert "/apples/ @OWNER" in (project / ".github" / "CODEOWNERS").read_text()
+    deployed = [file for file in (project / "deploy").rglob("*") if file.is_file()]
+    for file in (*deployed, project / "Dockerfile", project / "docker-compose.yml"):
+        assert not re.search(r"-m[ ,\"]+service\b", file.read_text()), file
+    named = set(re.findall(r'job=\\?"(\w+)', "".join(file.read_text() for file in deployed)))
+    assert named <= set(re.findall(r"job_name: (\w+)", (project / "deploy" / "prometheus.yml").read_text()))
     status = subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True)
     assert status.stdout == ""
 
@@ -66,6 +72,7 @@ def _check(project: Path) -> None:
         "mypy",
         "lint-imports",
         f"sh .github/lint.sh {BIN}",
+        f"sh deploy/lint.sh {BIN}",
         f"pytest -q -n0 --basetemp={project.parent / 'tests'}",
     ):
         program, *arguments = words.split()
