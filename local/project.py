@@ -3,6 +3,7 @@
 The standard library alone. A project is the template's files with another name, without what only the template needs.
 """
 
+import hashlib
 import keyword
 import os
 import re
@@ -62,6 +63,12 @@ make test    # the tests, against real servers
 
 `{name}/` is yours: a feature is a folder in `{name}/features` and a word in `{name}/main.py`; `notes` is one to copy.
 `brigade/` and `local/` are not: `make upgrade FROM=<a newer clone of Brigade>` replaces them. `docs/` explains them.
+"""
+
+
+DOTENV = """# Variables of .env.example, for this checkout alone; git ignores this file.
+# Docker knows the containers and volumes of this checkout by this name. One in a folder of the same name needs another.
+COMPOSE_PROJECT_NAME={project}
 """
 
 
@@ -138,10 +145,16 @@ def new(name: str, directory: str) -> None:
     make_files(name, folder)
     (folder / "README.md").write_text(README.format(name=name, title=_title(name)))
     (folder / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n### Added\n- The project.\n")
+    (folder / ".env").write_text(DOTENV.format(project=_compose_project(name, folder)))
     _git(folder, "init", "-q", "-b", "main")
     _git(folder, "add", "-A")
     _git(folder, *_author(folder), "commit", "-q", "-m", f"Start {name}")
     print(f"{folder} is ready: cd there, then make run or make test.")
+
+
+def _compose_project(name: str, folder: Path) -> str:
+    """Compose would take the folder's name, which a folder elsewhere may have too."""
+    return f"{name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
 
 
 def upgrade(directory: str) -> None:

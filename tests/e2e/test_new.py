@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from dotenv import dotenv_values
 
 from local.process import free_port
 
@@ -62,6 +63,14 @@ def test_nothing_of_the_sample_and_of_the_proof_is_left(project: Path) -> None:
     assert named <= set(re.findall(r"job_name: (\w+)", (project / "deploy" / "prometheus.yml").read_text()))
     status = subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True)
     assert status.stdout == ""
+
+
+def test_projects_in_folders_of_the_same_name_are_two_to_compose(project: Path, tmp_path: Path) -> None:
+    other = tmp_path / project.name
+    assert _make("new", "NAME=apples", f"DIR={other}").returncode == 0
+    names = [dotenv_values(folder / ".env")["COMPOSE_PROJECT_NAME"] or "" for folder in (project, other)]
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"apples-[0-9a-f]{6}", name) for name in names)
 
 
 def _check(project: Path) -> None:
