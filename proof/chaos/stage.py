@@ -94,7 +94,7 @@ class Stage:
         await self.until(lambda: is_ready(self.url), "ready")
 
     def work(self) -> "subprocess.Popen[bytes]":
-        """Start a runner of jobs. Whoever starts it ends it."""
+        """Start a runner of jobs, which its caller ends."""
         return self._run("work")
 
     def _run(self, command: str) -> "subprocess.Popen[bytes]":

@@ -269,7 +269,7 @@ def test_reload_brings_new_code_of_every_part(start: Start, tmp_path: Path) -> N
     assert exchange(gunicorn.port, NEXT + NEXT + LAST).count(b"200 OK") == 3
     for name, old, new in [
         ("server/sizes", "MAX_PIPELINED = 16", "MAX_PIPELINED = 1"),
-        ("settings/__init__", "= 32_768", "= 1_024"),
+        ("settings/variables", "= 32_768", "= 1_024"),
     ]:
         module = release / "brigade" / f"{name}.py"
         module.write_text(module.read_text().replace(old, new))
