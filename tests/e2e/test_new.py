@@ -53,6 +53,7 @@ def test_nothing_of_the_sample_and_of_the_proof_is_left(project: Path) -> None:
     for part in ("proof", "service", "tests/brigade", "tests/proof", "apples/features/links", "docs/decisions"):
         assert not (project / part).exists(), part
     assert "segno" not in "".join(file.read_text() for file in (project / "requirements").iterdir())
+    assert 'needed = needs("postgres")\n' in (project / "apples/features/notes/__init__.py").read_text()
     workflow = (project / ".github" / "workflows" / "test.yml").read_text()
     assert workflow.rstrip().endswith("run: make lint audit test")
     assert "/apples/ @OWNER" in (project / ".github" / "CODEOWNERS").read_text()
