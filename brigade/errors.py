@@ -36,6 +36,10 @@ class UnsupportedMediaType(Problem):
     status, type, title = 415, "urn:problem:unsupported-media-type", "The body has another content type"
 
 
+class UnsupportedCoding(Problem):
+    status, type, title = 415, "urn:problem:unsupported-content-coding", "The body has a content coding"
+
+
 class Unauthorized(Problem):
     status, type, title = 401, "urn:problem:unauthorized", "A key is needed"
 

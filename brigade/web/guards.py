@@ -8,8 +8,8 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brigade.errors import ContentTooLarge, RequestTimeout
-from brigade.headers import declared_bytes
+from brigade.errors import ContentTooLarge, RequestTimeout, UnsupportedCoding
+from brigade.headers import content_codings, declared_bytes, has_content
 from brigade.outgoing.deadline import request_deadline
 from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.web.limits import Limits, LimitsByRoute
@@ -34,7 +34,7 @@ class Guards:
         limits = self.limits.of(scope)
         if declared_bytes(scope["headers"]) > limits.max_body_bytes:
             return await render(too_large(limits.max_body_bytes))(scope, receive, send)
-        request = GuardedRequest(limits, self.body_timeout_s, receive, send)
+        request = GuardedRequest(scope, limits, self.body_timeout_s, receive, send)
         token = request_deadline.set(request.deadline)
         try:
             async with request.deadline:
@@ -53,7 +53,8 @@ class Guards:
 class GuardedRequest:
     """A request that the application works on, and what it has taken so far."""
 
-    def __init__(self, limits: Limits, body_timeout_s: float, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, limits: Limits, body_timeout_s: float, receive: Receive, send: Send) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._limits = limits
@@ -73,6 +74,8 @@ class GuardedRequest:
         until_s = self.deadline.when()
         if self._body_complete or until_s is None:
             return self._note(await self._receive())
+        if not self._received_bytes:
+            refuse_coded(self._scope)
         now_s = asyncio.get_running_loop().time
         began_s = now_s()
         self.deadline.reschedule(began_s + self._body_left_s)
@@ -104,3 +107,17 @@ class GuardedRequest:
 
 def too_large(most: int) -> ContentTooLarge:
     return ContentTooLarge(f"A body may have {most} bytes at most.", headers={"Connection": "close"})
+
+
+def refuse_coded(scope: Scope) -> None:
+    """FastAPI would read the bytes as they came. A route that takes the bare request may decode it as it likes.
+
+    Raises:
+        UnsupportedCoding: the body has a content coding, and the route has a body that FastAPI reads.
+    """
+    headers, is_read = scope["headers"], getattr(scope.get("route"), "body_field", None) is not None
+    if is_read and (codings := content_codings(headers)) and has_content(headers):
+        sent = b", ".join(codings).decode("latin-1")
+        raise UnsupportedCoding(
+            f"Send the body as it is, without Content-Encoding: {sent}.", headers={"Accept-Encoding": "identity"}
+        )

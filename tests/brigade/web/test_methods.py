@@ -1,6 +1,7 @@
 """HEAD wherever there is a GET, below a prefix, for pages of other origins, and within limits of a route's own."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -127,6 +128,40 @@ async def test_a_body_of_another_content_type_is_415(client: httpx.AsyncClient, 
 async def test_json_by_any_of_its_names_is_taken(client: httpx.AsyncClient, content_type: str) -> None:
     for body in (b'{"name": "a"}', b'\xef\xbb\xbf{"name": "a"}'):
         assert (await client.post("/things", content=body, headers={"content-type": content_type})).is_success
+
+
+CODINGS = ["gzip", "GZip", "identity, gzip", "br,identity", "aes128gcm"]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+async def test_a_body_with_a_content_coding_is_415(client: httpx.AsyncClient, coding: str) -> None:
+    for body in (gzip.compress(b'{"name": "a"}'), b'{"name": "a"}', iter_of(b'{"name": "a"}')):
+        headers = {"content-type": "application/json", "content-encoding": coding}
+        answer = await client.post("/things", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (415, "urn:problem:unsupported-content-coding")
+        assert answer.headers["accept-encoding"] == "identity"
+
+
+async def iter_of(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+async def test_a_body_without_a_coding_is_taken_and_so_is_what_a_route_reads_itself(client: httpx.AsyncClient) -> None:
+    for coding in ("", "identity", "Identity , identity"):
+        answer = await client.post("/things", json={"name": "a"}, headers={"content-encoding": coding})
+        assert answer.is_success
+    assert (await client.post("/upload", content=bytes(7), headers={"content-encoding": "gzip"})).json() == 7
+    assert (await client.get("/things/a", headers={"content-encoding": "gzip"})).is_success
+    assert (await client.post("/things", headers={"content-encoding": "gzip"})).status_code == 422
+
+
+@pytest.mark.drives("notes")
+def test_a_connection_goes_on_after_a_coded_body(start_service: StartService) -> None:
+    with httpx.Client(base_url=start_service(workers=1).url) as client:
+        coded = {"content-type": "application/json", "content-encoding": "gzip"}
+        for body in (gzip.compress(b'{"text": "a"}'), bytes(900_000)):
+            assert client.post("/notes", content=body, headers=coded).status_code == 415
+        assert client.post("/notes", json={"text": "a"}).status_code == 201
 
 
 async def test_a_body_that_is_missing_is_422(client: httpx.AsyncClient) -> None:
