@@ -42,13 +42,13 @@ class Admission(Slots):
         self._turning = False
         self._scheduled_s = 0.0
 
-    def admit(self, begin: Callable[[], None]) -> None:
+    def admit(self, begin: Callable[..., None], *about: Any) -> None:
         """Call `begin` now, or in a later turn in the context of now."""
         if self._left:
             self._left -= 1
-            begin()
+            begin(*about)
         else:
-            self.waiting.append(partial(copy_context().run, begin))
+            self.waiting.append(partial(copy_context().run, begin, *about))
         if not self._turning:
             self._schedule()
 
@@ -110,7 +110,7 @@ class AdmittingProtocol(Protocol):
             else:
                 self.loop.call_soon(self._turn_away, cycle, MAX_PROBES)
         elif admission.in_flight < self._most:
-            admission.admit(partial(self._begin_task, cycle, admission))
+            admission.admit(self._begin_task, cycle, admission)
         else:
             self.loop.call_soon(self._turn_away, cycle, self._most)
 

@@ -1,6 +1,7 @@
 """One request and its answer: uvicorn's cycle, with an answer in one write, and with what each HTTP version can read."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -24,12 +25,17 @@ class Stage(Enum):
 PLAIN_NAME = b"abcdefghijklmnopqrstuvwxyz0123456789-"
 """The characters of the names that are sent as they are. uvicorn writes other names in lower case, or refuses them."""
 
+CLOSE = (b"connection", b"close")
+
 CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 """Bytes that no value of a header may have (RFC 9110, 5.5)."""
 
 
+_as_line = b"%s: %s\r\n".__mod__
+
+
 def as_lines(headers: Iterable[Header]) -> bytes:
-    return b"".join([*[b"%s: %s\r\n" % (name, value) for name, value in headers], b"\r\n"])
+    return b"".join(map(_as_line, headers)) + b"\r\n"
 
 
 def has_length(message: Any) -> bool:
@@ -43,6 +49,30 @@ def has_length(message: Any) -> bool:
         and b"transfer-encoding" not in names
         and not b"".join(names).translate(None, PLAIN_NAME)
     )
+
+
+class MessageEvent:
+    """The part of `asyncio.Event` that uvicorn uses. It has no queue of waiters until a task waits, and most requests have come
+    in full before the application asks for them.
+    """
+
+    is_set = False
+    waiters: Sequence["asyncio.Future[None]"] = ()
+
+    def set(self) -> None:
+        self.is_set = True
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def clear(self) -> None:
+        self.is_set = False
+
+    async def wait(self) -> None:
+        if not self.is_set:
+            waiter = asyncio.get_running_loop().create_future()
+            self.waiters = [*[each for each in self.waiters if not each.done()], waiter]
+            await waiter
 
 
 class Slots:
@@ -109,7 +139,9 @@ class Cycle(Holder, RequestResponseCycle):
             self.message_event.set()  # another task of the application may wait for the end in `receive`
 
     def write_whole(self, message: Any) -> None:
-        headers = [*message["headers"], *self.standing_headers()]
+        headers = [*map(tuple, message["headers"]), *self.default_headers]
+        if not self.keep_alive:
+            headers.append(CLOSE)
         head = STATUS_LINE[message["status"]] + as_lines(headers)
         if len(head) - len(head.translate(None, CONTROLS)) != 2 * (len(headers) + 2):
             raise RuntimeError("A header has a control character, and a line break would begin another header.")
@@ -118,8 +150,7 @@ class Cycle(Holder, RequestResponseCycle):
         self.finish(head, message["body"])
 
     def standing_headers(self) -> list[Header]:
-        default = self.default_headers
-        return default if self.keep_alive else [*default, (b"connection", b"close")]
+        return self.default_headers if self.keep_alive else [*self.default_headers, CLOSE]
 
     def finish(self, head: bytes, body: bytes) -> None:
         self.response_started = self.response_complete = True

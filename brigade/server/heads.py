@@ -24,7 +24,8 @@ def check_head(headers: Sequence[Header], version: str) -> None:
     Raises:
         Refused: The head is ambiguous or too large.
     """
-    check_header_count(headers)
+    if len(headers) > MAX_HEADERS:
+        check_header_count(headers)
     hosts = 0
     for name, value in headers:
         if name == b"host":

@@ -16,6 +16,9 @@ from brigade.server.sizes import MAX_PIPELINED
 from brigade.server.upgrade import UpgradeReader
 from brigade.settings import Settings
 
+WAITING, COLLECTED, STREAMED = Stage
+"""To look a member up in its enum takes longer than to compare it."""
+
 
 class Shortcuts(typing.Protocol):
     """Answers some requests without a task. The application hands it over as `service.shortcuts`."""
@@ -75,25 +78,25 @@ class Protocol(UpgradeReader):
         """Begin the request if it has come in full, so that a client that stalls in the body does not hold a slot."""
         self.answering = cycle
         if not cycle.more_body:
-            self._begin(cycle, Stage.COLLECTED)
+            self._begin(cycle, COLLECTED)
         elif self.reading is Reading.BODY:
             self.begin_early()
 
     def begin_complete(self, cycle: Cycle) -> None:
-        if cycle is self.answering and cycle.stage is Stage.WAITING:
-            self._begin(cycle, Stage.COLLECTED)
+        if cycle is self.answering and cycle.stage is WAITING:
+            self._begin(cycle, COLLECTED)
 
     def begin_early(self) -> None:
         """Begin a request of which we collect no more, or which the application refuses by its head; and have a client
         that waits for `100 Continue` send the body.
         """
         cycle = self.answering
-        if cycle is None or cycle.stage is not Stage.WAITING:
+        if cycle is None or cycle.stage is not WAITING:
             return
         if self.flow.read_paused or declared_bytes(cycle.scope["headers"]) > self._settings.max_body_bytes:
             if cycle.waiting_for_100_continue:
                 cycle.keep_alive = False  # after another answer a client may send the body or not (RFC 9110, 10.1.1)
-            self._begin(cycle, Stage.STREAMED)
+            self._begin(cycle, STREAMED)
         elif cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -126,7 +129,8 @@ class Protocol(UpgradeReader):
         self.answering = None
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.waiting:
             contextvars.Context().run(self._take_turn, self.waiting.popleft())  # not that of the task that ends
         else:

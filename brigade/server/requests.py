@@ -1,6 +1,5 @@
 """Reads requests from a connection: uvicorn's httptools protocol, with bounds in size."""
 
-import asyncio
 from abc import abstractmethod
 from typing import Any
 from urllib.parse import unquote
@@ -11,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from brigade.headers import Header, declared_bytes
 from brigade.server.connection import Connection, Reading
-from brigade.server.cycle import Cycle, Http10Cycle, Stage
+from brigade.server.cycle import Cycle, Http10Cycle, MessageEvent, Stage
 from brigade.server.heads import check_head, split_target
 from brigade.server.lifecycle import lifecycle
 from brigade.server.memory import COLLECTED_BYTES
@@ -29,10 +28,14 @@ def new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
     return parser
 
 
-def _reason(error: httptools.HttpParserCallbackError) -> Refused:
-    """A separate function, because binding the exception in the caller's frame would create a reference cycle that keeps
-    the read buffer of 256 kB alive.
+def _reason(error: httptools.HttpParserError | Refused) -> Refused:
+    """Return why the request is refused. This is a separate function, because binding the cause in the caller's frame would
+    create a reference cycle that keeps the read buffer of 256 kB alive.
     """
+    if isinstance(error, Refused):
+        return error
+    if not isinstance(error, httptools.HttpParserCallbackError):
+        return Refused(400, f"This is not HTTP/1.1: {error}.")
     cause = error.__context__
     return cause if isinstance(cause, Refused) else Refused(400, "The target is not the path of a URL.")
 
@@ -62,13 +65,10 @@ class RequestReader(Connection):
         """All of a request has come."""
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= SLICE_BYTES:
-            self._receive(data)
-        else:
+        if len(data) > SLICE_BYTES:
             for start in range(0, len(data), SLICE_BYTES):
-                self._receive(data[start : start + SLICE_BYTES])
-
-    def _receive(self, data: bytes) -> None:
+                self.data_received(data[start : start + SLICE_BYTES])
+            return
         if self.reading is NOTHING:
             return
         self.sizes.begin_slice(len(data))
@@ -82,12 +82,8 @@ class RequestReader(Connection):
                 self.begin_early()
             elif self.reading is HEAD:
                 self.sizes.add_to_head(self.headers)
-        except httptools.HttpParserCallbackError as error:
+        except (httptools.HttpParserError, Refused) as error:
             self.refuse(_reason(error))
-        except httptools.HttpParserError as error:
-            self.refuse(Refused(400, f"This is not HTTP/1.1: {error}."))
-        except Refused as refused:
-            self.refuse(refused)
         else:
             if (
                 self._deadline is None
@@ -147,7 +143,7 @@ class RequestReader(Connection):
             access_logger=self.access_logger,
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=MessageEvent(),  # type: ignore[arg-type]  # it has what uvicorn uses of one
             expect_100_continue=self.expect_100_continue and not is_old,
             keep_alive=self.parser.should_keep_alive() and not (is_old or lifecycle.leaving or lifecycle.surplus),
             on_response=self.on_response_complete,

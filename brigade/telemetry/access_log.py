@@ -51,7 +51,7 @@ class AccessLog:
         duration_s: float,
         spent: Mapping[tracing.Kind, float],
     ) -> dict[str, Any]:
-        client, route = scope.get("client"), scope.get("route")
+        client, route, path = scope.get("client"), scope.get("route"), scope["path"]
         loop_s = duration_s
         for seconds in spent.values():
             loop_s -= seconds
@@ -63,15 +63,15 @@ class AccessLog:
             "pid": self._pid,
             "request_id": identifier,
             "method": scope["method"],
-            "path": scope["path"][:PATH_SHOWN],
+            "path": path if len(path) <= PATH_SHOWN else path[:PATH_SHOWN],
             "route": route and route.path,
             "status": status or 499,  # no answer: the client went away first
-            "duration_ms": round(duration_s * 1000, 2),
-            "loop_ms": round(loop_s * 1000, 2) if loop_s > 0 else 0.0,
+            "duration_ms": round(duration_s * 1e5) / 100,  # `round` with digits takes twice as long
+            "loop_ms": round(loop_s * 1e5) / 100 if loop_s > 0 else 0.0,
             "client": client and client[0],
         }
         for kind, seconds in spent.items():
-            line[MS[kind]] = round(seconds * 1000, 2)
+            line[MS[kind]] = round(seconds * 1e5) / 100
         if "key" in scope:
             line["key"] = scope["key"]
         return line

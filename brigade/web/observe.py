@@ -94,7 +94,7 @@ class Observe:
         """Whether the request is to be logged: drawn once for each."""
         drawn: bool | None = scope.get("sampled")
         if drawn is None:
-            drawn = scope["sampled"] = random.random() < self.sample  # noqa: S311
+            drawn = scope["sampled"] = self.sample >= 1 or random.random() < self.sample  # noqa: S311
         return drawn
 
 

@@ -33,7 +33,7 @@ CALLS, RESUMPTIONS = 46, 8
 """Of Python functions for one redirect among `BURST` by a task, coroutines that are resumed included; and these alone. Each
 request is logged, as by default.
 """
-CALLS_OF_SHORTCUT = 38
+CALLS_OF_SHORTCUT = 37
 """For one without a task: no coroutine is resumed for it."""
 
 Ask = Callable[[str], Awaitable[int]]
