@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from local.process import LocalError
-from proof.chaos import hostile, jobs, surroundings
+from proof.chaos import hostile, jobs, outgoing, surroundings
 from proof.chaos.disk import why_no_disk
 from proof.chaos.held import Held
 from proof.chaos.memory import no_room, why_no_group
@@ -316,6 +316,9 @@ FAULTS = (
     Fault("kill -9 of two runners amid jobs", jobs.amid_jobs(jobs.kill_runners), quick=True),
     Fault("Postgres killed amid jobs", jobs.amid_jobs(jobs.kill_postgres), refuses=True),
     Fault("Redis killed amid jobs", jobs.amid_jobs(jobs.kill_redis), refuses=True),
+    Fault("another host hangs", outgoing.outgoing_host(outgoing.hang, opens=True), quick=True),
+    Fault("another host refuses", outgoing.outgoing_host(outgoing.refuse, opens=True)),
+    Fault("another host answers slowly", outgoing.outgoing_host(outgoing.answer_slowly, opens=False)),
     Fault("a thousand requests cancelled", cancel_a_thousand),
     Fault("5,000 idle connections", hostile.stay_idle, quick=True),
     Fault("hostile clients", hostile.attack, quick=True),

@@ -6,6 +6,8 @@ import socket
 import struct
 import subprocess
 import sys
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +15,13 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from proof.bench.client import Connection, get
+from local.process import LocalError
+from proof.bench.client import Connection, Result, get
 from proof.chaos import drill, traffic
 from proof.chaos.faults import FAULTS, Fault
 from proof.chaos.hostile import ATTACKS
 from proof.chaos.jobs import Runners, amid_jobs
+from proof.chaos.outgoing import Seen, judge
 from proof.chaos.overload import KEEPS, SECONDS, Climb, Wave
 from proof.chaos.report import write
 from proof.chaos.siege import Siege
@@ -65,6 +69,24 @@ def test_the_page_tells_of_every_fault() -> None:
 
 def test_the_makefile_counts_the_faults() -> None:
     assert f"in {len(FAULTS)} ways" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("requests", "p99_ms", "statuses", "told"),
+    [
+        (150, 60.0, {504: 5, 503: 200}, None),
+        (150, 900.0, {504: 5, 503: 200}, "p99"),
+        (90, 60.0, {504: 5, 503: 200}, "served"),
+        (150, 60.0, {504: 80}, "did not open"),
+    ],
+)
+def test_a_host_that_takes_others_with_it_is_told(
+    requests: int, p99_ms: float, statuses: dict[int, int], told: str | None
+) -> None:
+    calm = Seen({"another route": Result(150, 3.0, 2.0, 15.0, 20.0, 0)}, Counter({200: 300}))
+    broken = Seen({"another route": Result(requests, 3.0, 2.0, p99_ms, p99_ms, 0)}, Counter(statuses))
+    with pytest.raises(LocalError, match=told) if told else nullcontext():
+        judge(calm, broken, opens=True)
 
 
 def test_a_fault_that_this_machine_cannot_have_is_in_the_table_with_the_reason(tmp_path: Path) -> None:
