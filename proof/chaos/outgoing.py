@@ -14,7 +14,7 @@ from proof.chaos.proxy import Proxy
 from proof.chaos.stage import Stage
 
 SECONDS = 3.0
-"""Of calm, and then of the fault."""
+"""Seconds of calm, and then of the fault."""
 RATE = 50.0
 """Requests a second of each of the two routes that must not notice."""
 CALLERS, PACE_S = 10, 0.1
@@ -31,7 +31,7 @@ Break = Callable[[Proxy], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """What the clients saw for a while: of other routes, of another host, and of the host with the fault."""
+    """Results that clients had for a while: of other routes, of another host, and of the host with the fault."""
 
     others: dict[str, Result]
     statuses: Counter[int]
