@@ -82,7 +82,9 @@ class Clicks:
         if journal.active.total:
             journal.spare = await asyncio.to_thread(journal.renew, journal.take_spare())
             self._report_disk()
-            if not journal.sealed:
+            if journal.sealed:
+                await asyncio.to_thread(journal.grow_ahead)
+            else:
                 journal.seal()
         while journal.sealed:
             for sequence, clicks in journal.sealed[0].parts():

@@ -23,7 +23,7 @@ RETRY_DISK_S = 5.0
 
 
 class Journal:
-    """Opening, `renew` and `close` touch the disk and belong in a thread; the rest belongs in the event loop."""
+    """Opening, `renew`, `grow_ahead` and `close` touch the disk and belong in a thread; the rest belongs in the event loop."""
 
     def __init__(self, folder: Path) -> None:
         self.id = uuid.uuid4().hex
@@ -36,6 +36,7 @@ class Journal:
         self.spare: Batch | None = None
         self._lock: int | None = None
         self._opening = threading.Lock()
+        self._growing = threading.Lock()
         self._retry_disk_at = 0.0
         self._names = count()
         self.active = self._new_batch()
@@ -51,19 +52,42 @@ class Journal:
             self.lost += 1
 
     def _make_room(self) -> bool:
-        """Seal a full batch, or let it grow while another one waits for Redis."""
+        """Seal a full batch, or let it grow while another one waits for Redis and `grow_ahead` has not come in time."""
         if not self.sealed:
             self.seal()
             return True
-        room = MOST_LINKS - self.active.links - sum(batch.links for batch in self.sealed)
-        if room <= 0:
+        if self._room() <= 0:
             return False
-        try:
-            self.active.grow(min(room, self.active.capacity))
-        except OSError as error:
-            self._keep_off_disk(error)
+        if not self._grow(self.active, CAPACITY):
             self.seal()
         return True
+
+    def grow_ahead(self) -> None:
+        """Make room before the batch is full, while another one waits for Redis.
+
+        Both mappings of a file show the same bytes, so clicks may be counted meanwhile. Memory would be copied, so a batch
+        in memory grows in the event loop.
+        """
+        batch = self.active
+        if self.sealed and batch.path and batch.capacity - batch.links < CAPACITY // 2:
+            self._grow(batch, batch.capacity)
+
+    def _grow(self, batch: Batch, links: int) -> bool:
+        """Whether there is more room now. There is not while another thread sees to that."""
+        room = min(links, self._room())
+        if room <= 0 or not self._growing.acquire(blocking=False):
+            return False
+        try:
+            batch.grow(room)
+        except OSError as error:
+            self._keep_off_disk(error)
+            return False
+        finally:
+            self._growing.release()
+        return True
+
+    def _room(self) -> int:
+        return MOST_LINKS - self.active.links - sum(batch.links for batch in self.sealed)
 
     def seal(self) -> None:
         """Count into the next batch from now on."""

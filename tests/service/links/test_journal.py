@@ -4,6 +4,8 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def abandon(journal: Journal) -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.one_of(st.integers(1, 2**63 - 1), st.sampled_from(["seal", "renew", "confirm"])), max_size=60),
+    st.lists(st.one_of(st.integers(1, 2**63 - 1), st.sampled_from(["seal", "renew", "confirm", "grow"])), max_size=60),
     st.integers(1, 4),
 )
 def test_every_click_is_in_one_batch(
@@ -72,6 +74,8 @@ def test_every_click_is_in_one_batch(
                     sequences += [sequence for sequence, _ in journal.sealed[0].parts()]
                     if unwanted := journal.confirm():
                         unwanted.discard()
+                case "grow":
+                    journal.grow_ahead()
                 case _:
                     journal.spare = journal.renew(journal.take_spare())
         expected = Counter(step for step in steps if isinstance(step, int))
@@ -152,6 +156,43 @@ def test_while_redis_is_away_one_batch_grows_to_its_bound_and_is_sent_in_parts(
     assert max(len(clicks) for _, clicks in sent) == 4
     abandon(journal)
     assert take(tmp_path).total() == 1 + 3 * 63
+
+
+def test_a_batch_grows_in_a_thread_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left for the event loop to write is bounded: a slow disk would stop it for as long as that takes."""
+    monkeypatch.setattr(journals, "MOST_LINKS", 8 * batches.CAPACITY)
+    journal = Journal(tmp_path)
+    journal.add(1)
+    journal.seal()
+    for link_id in range(1, 8 * batches.CAPACITY):
+        if link_id % 1000 == 0:
+            with ThreadPoolExecutor(1) as thread:
+                growing = thread.submit(journal.grow_ahead)
+                journal.add(link_id)
+                growing.result()
+        else:
+            before = journal.active.capacity
+            journal.add(link_id)
+            assert journal.active.capacity == before
+    assert (len(journal.sealed), journal.active.links) == (1, 8 * batches.CAPACITY - 1)
+    abandon(journal)
+    assert take(tmp_path).total() == 8 * batches.CAPACITY
+
+
+def test_the_event_loop_writes_little_where_no_thread_comes_in_time(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.add(1)
+    journal.seal()
+    capacities = [batches.CAPACITY]
+    for link_id in range(5 * batches.CAPACITY):
+        journal.add(link_id)
+        capacities.append(journal.active.capacity)
+    steps = {after - before for before, after in pairwise(capacities)}
+    assert steps == {0, batches.CAPACITY}
+    journal._growing.acquire()  # as a thread does that hangs on the disk
+    for link_id in range(batches.CAPACITY):
+        journal.add(10**6 + link_id)
+    assert (journal.lost, len(journal.sealed)) == (0, 2)
 
 
 def test_what_redis_has_is_forgotten_and_its_file_used_again(tmp_path: Path) -> None:
