@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from brigade import Body, Settings, Text, location, route_limits
 from tests.bare import Bare
+from tests.brigade.ops.test_ops import eventually
 from tests.conftest import StartService
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +113,27 @@ def test_every_get_of_a_running_service_answers_head(start_service: StartService
             assert (path, head.status_code) == (path, get.status_code)
         assert head.content == b""
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.drives("links")
+def test_a_trailing_slash_keeps_scheme_host_and_query_and_counts_no_click(start_service: StartService) -> None:
+    service = start_service(workers=1)
+    code = httpx.post(f"{service.url}/links", json={"url": "https://example.com/"}).json()["code"]
+    behind_tls = {"host": "s.example", "x-forwarded-proto": "https"}
+    queries = {"/links/": "limit=2", f"/r/{code}/": "a=b%20c&d=%2F", "/links//": "", "/livez/": ""}
+    with httpx.Client(base_url=service.url, headers=behind_tls) as client:
+        for path, query in queries.items():
+            for method in ("GET", "HEAD"):
+                answer = client.request(method, f"{path}?{query}")
+                wanted = f"https://s.example{path.rstrip('/')}" + (f"?{query}" if query else "")
+                assert (path, answer.status_code, answer.headers["location"]) == (path, 307, wanted)
+        assert client.post("/links/", json={"url": "https://example.com/"}).status_code == 307
+        for path in ("//evil.example/", "//evil.example/..", "//evil.example/%2e%2e/links/", "/%2Fevil.example/"):
+            raw = client.build_request("GET", f"{service.url}{path}")
+            assert client.send(raw).status_code == 404
+        client.get(f"/r/{code}")
+        eventually(lambda: client.get(f"/links/{code}").json()["clicks"] > 0)
+        assert client.get(f"/links/{code}").json()["clicks"] == 1
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])

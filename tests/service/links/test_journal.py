@@ -179,6 +179,28 @@ def test_a_batch_grows_in_a_thread_before_it_is_full(tmp_path: Path, monkeypatch
     assert take(tmp_path).total() == 8 * batches.CAPACITY
 
 
+def test_a_batch_is_never_spare_and_counted_into(tmp_path: Path) -> None:
+    """A thread renews the spare batch while the event loop fills others, and its turn may be cancelled."""
+    journal = Journal(tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        for turn in range(40):
+            renewing = thread.submit(journal.renew, journal.take_spare())
+            for link_id in range(turn % 3):
+                journal.add(link_id)
+                journal.seal()
+            spare = renewing.result()
+            if turn % 4:  # else cancelled
+                journal.spare = spare
+            waiting = [journal.active, *journal.sealed]
+            assert spare not in waiting
+            assert len(set(map(id, waiting))) == len(waiting)
+            while turn % 5 == 0 and journal.sealed:
+                if (unwanted := journal.confirm()) is not None:
+                    unwanted.discard()
+            assert journal.spare not in [journal.active, *journal.sealed]
+    assert journal.lost == 0
+
+
 def test_the_event_loop_writes_little_where_no_thread_comes_in_time(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.add(1)
