@@ -2,11 +2,18 @@
 
 import asyncio
 from contextvars import ContextVar
+from typing import Protocol
 
 ANSWER_MARGIN_S = 0.05
 """Seconds left to the route after a call has timed out, so that it can still answer by itself."""
 
-request_deadline: ContextVar[asyncio.Timeout | None] = ContextVar("request_deadline", default=None)
+
+class Deadline(Protocol):
+    def when(self) -> float | None:
+        """Return when it passes, by the clock of the loop, or None if it does not."""
+
+
+request_deadline: ContextVar[Deadline | None] = ContextVar("request_deadline", default=None)
 """Unset outside requests. Its time is None once the answer has begun."""
 
 

@@ -12,7 +12,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from brigade.server.cycle import Cycle, Slots, as_lines
+from brigade.server.answer_heads import as_lines
+from brigade.server.cycle import Cycle, Slots
 from brigade.server.lifecycle import lifecycle
 from brigade.server.output import end_when_unheard
 from brigade.server.protocol import Protocol

@@ -1,13 +1,15 @@
 """One request and its answer: uvicorn's cycle, with an answer in one write, and with what each HTTP version can read."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from brigade.headers import Header
+from brigade.server.answer_heads import CLOSE, as_head, has_length
 from brigade.server.lifecycle import lifecycle
 from brigade.server.memory import Holder
 from brigade.server.output import Output
@@ -20,35 +22,6 @@ class Stage(Enum):
     """It has begun with all of its body, which the application has until it ends."""
     STREAMED = auto()
     """It has begun before the end of its body, and holds what the application has not yet taken of it."""
-
-
-PLAIN_NAME = b"abcdefghijklmnopqrstuvwxyz0123456789-"
-"""The characters of the names that are sent as they are. uvicorn writes other names in lower case, or refuses them."""
-
-CLOSE = (b"connection", b"close")
-
-CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
-"""Bytes that no value of a header may have (RFC 9110, 5.5)."""
-
-
-_as_line = b"%s: %s\r\n".__mod__
-
-
-def as_lines(headers: Iterable[Header]) -> bytes:
-    return b"".join(map(_as_line, headers)) + b"\r\n"
-
-
-def has_length(message: Any) -> bool:
-    """Whether a message is the head of an answer whose body has a known length, and in which uvicorn need not look."""
-    if message["type"] != "http.response.start":
-        return False
-    names = [name for name, _ in message.get("headers", ())]
-    return (
-        b"content-length" in names
-        and b"connection" not in names
-        and b"transfer-encoding" not in names
-        and not b"".join(names).translate(None, PLAIN_NAME)
-    )
 
 
 class MessageEvent:
@@ -88,6 +61,24 @@ class Cycle(Holder, RequestResponseCycle):
     """The slots of which it has one, while it counts as a request in flight."""
     head: Any = None
     """The head of an answer that waits for its body. ASGI lets a server send the two together."""
+
+    # What uvicorn's own sets for each request, and most leave as it is.
+    logger = logging.getLogger("uvicorn.error")
+    access_log = disconnected = response_started = response_complete = False
+    more_body = True
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+
+    def __init__(self, scope: Any, connection: Any, *, keep_alive: bool, waits_for_100: bool) -> None:
+        self.scope = scope
+        self.transport = connection.output
+        self.flow = connection.flow
+        self.default_headers = connection.server_state.default_headers
+        self.on_response = connection.on_response_complete
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = waits_for_100
+        self.message_event = MessageEvent()  # type: ignore[assignment]  # it has what uvicorn uses of one
+        self.body = bytearray()
 
     async def receive(self) -> Any:
         message = await super().receive()
@@ -142,9 +133,7 @@ class Cycle(Holder, RequestResponseCycle):
         headers = [*map(tuple, message["headers"]), *self.default_headers]
         if not self.keep_alive:
             headers.append(CLOSE)
-        head = STATUS_LINE[message["status"]] + as_lines(headers)
-        if len(head) - len(head.translate(None, CONTROLS)) != 2 * (len(headers) + 2):
-            raise RuntimeError("A header has a control character, and a line break would begin another header.")
+        head = as_head(message["status"], headers)
         for call in message["before"]:
             call()
         self.finish(head, message["body"])

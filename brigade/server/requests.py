@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from brigade.headers import Header, declared_bytes
 from brigade.server.connection import Connection, Reading
-from brigade.server.cycle import Cycle, Http10Cycle, MessageEvent, Stage
+from brigade.server.cycle import Cycle, Http10Cycle, Stage
 from brigade.server.heads import check_head, split_target
 from brigade.server.lifecycle import lifecycle
 from brigade.server.memory import COLLECTED_BYTES
@@ -136,17 +136,10 @@ class RequestReader(Connection):
     def _make_cycle(self, version: str, headers: list[Header]) -> Cycle:
         is_old = version == "1.0"
         cycle = (Http10Cycle if is_old else Cycle)(
-            scope=self._make_scope(version, headers),
-            transport=self.output,  # type: ignore[arg-type]  # of a transport it uses what an output has
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=MessageEvent(),  # type: ignore[arg-type]  # it has what uvicorn uses of one
-            expect_100_continue=self.expect_100_continue and not is_old,
+            self._make_scope(version, headers),
+            self,
             keep_alive=self.parser.should_keep_alive() and not (is_old or lifecycle.leaving or lifecycle.surplus),
-            on_response=self.on_response_complete,
+            waits_for_100=self.expect_100_continue and not is_old,
         )
         if lifecycle.surplus and not cycle.keep_alive:
             lifecycle.surplus -= 1

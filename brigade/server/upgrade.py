@@ -7,8 +7,8 @@ from typing import Any
 import httptools
 
 from brigade.headers import Header
+from brigade.server.answer_heads import as_lines
 from brigade.server.connection import Reading
-from brigade.server.cycle import as_lines
 from brigade.server.refusals import Refused
 from brigade.server.requests import RequestReader, new_parser
 from brigade.settings import Settings

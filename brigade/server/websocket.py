@@ -8,7 +8,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.protocol import State
 
-from brigade.server.cycle import as_lines
+from brigade.server.answer_heads import as_lines
 from brigade.server.lifecycle import lifecycle
 from brigade.server.output import LINGER_S, Output
 from brigade.server.streams import streams

@@ -4,6 +4,7 @@ Starlette's own body limit answers in plain text and outside all middleware, uns
 """
 
 import asyncio
+import math
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +13,7 @@ from brigade.errors import ContentTooLarge, RequestTimeout, UnsupportedCoding
 from brigade.headers import content_codings, declared_bytes, has_content
 from brigade.outgoing.deadline import request_deadline
 from brigade.telemetry.loop_watch.stacks import is_layer
+from brigade.web.deadline import Clock, Deadline
 from brigade.web.limits import Limits, LimitsByRoute
 from brigade.web.problems import render
 
@@ -27,6 +29,7 @@ class Guards:
         self.app = app
         self.limits = limits
         self.body_timeout_s = body_timeout_s
+        self._clock = Clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,26 +37,28 @@ class Guards:
         limits = self.limits.of(scope)
         if declared_bytes(scope["headers"]) > limits.max_body_bytes:
             return await render(too_large(limits.max_body_bytes))(scope, receive, send)
-        request = GuardedRequest(scope, limits, self.body_timeout_s, receive, send)
-        token = request_deadline.set(request.deadline)
+        deadline = Deadline(self._clock, limits.timeout_s)
+        request = GuardedRequest(scope, deadline, limits, self.body_timeout_s, receive, send)
+        request_deadline.set(deadline)
         try:
-            async with request.deadline:
+            with deadline:
                 await self.app(scope, request.receive, request.send)
         except ClientDisconnect:
             if not request.disconnected:
                 raise
         except TimeoutError:
-            if request.started or not request.deadline.expired():
+            if request.started or not deadline.expired:
                 raise
             await render(request.too_late())(scope, receive, send)
-        finally:  # the deadline names the task, and the task its context: a cycle
-            request_deadline.reset(token)
 
 
 class GuardedRequest:
     """A request that the application works on, and what it has taken so far."""
 
-    def __init__(self, scope: Scope, limits: Limits, body_timeout_s: float, receive: Receive, send: Send) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - by place, as a request pays for each name
+        self, scope: Scope, deadline: Deadline, limits: Limits, body_timeout_s: float, receive: Receive, send: Send
+    ) -> None:
+        self.deadline = deadline
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -62,7 +67,6 @@ class GuardedRequest:
         self._received_bytes = 0
         self._body_left_s = body_timeout_s
         self._body_complete = False
-        self.deadline = asyncio.timeout(limits.timeout_s)
         self.awaits_body = self.started = self.disconnected = False
 
     def too_late(self) -> RequestTimeout:
@@ -78,13 +82,13 @@ class GuardedRequest:
             refuse_coded(self._scope)
         now_s = asyncio.get_running_loop().time
         began_s = now_s()
-        self.deadline.reschedule(began_s + self._body_left_s)
+        self.deadline.move(began_s + self._body_left_s)
         self.awaits_body = True
         message = await self._receive()
         self.awaits_body = False
         waited_s = now_s() - began_s
         self._body_left_s -= waited_s
-        self.deadline.reschedule(until_s + waited_s)
+        self.deadline.move(until_s + waited_s)
         return self._note(message)
 
     def _note(self, message: Message) -> Message:
@@ -101,7 +105,7 @@ class GuardedRequest:
             if self.disconnected:
                 return
             self.started = True
-            self.deadline.reschedule(None)
+            self.deadline.move(math.inf)
         await self._send(message)
 
 

@@ -25,7 +25,7 @@ RELIED_ON: dict[Callable[..., Any], tuple[str, str]] = {
     HttpToolsProtocol.connection_made: ("c8b2230c91b4", "it adds the connection to those that a drain waits for"),
     HttpToolsProtocol.connection_lost: ("1b99df458c3b", "it takes the connection out again and wakes the application"),
     HttpToolsProtocol._start_asgi_task: ("62f5730cb4eb", "every request passes through it when its turn has come"),
-    RequestResponseCycle.__init__: ("f882611e893b", "ours is made with the same arguments"),
+    RequestResponseCycle.__init__: ("f882611e893b", "ours sets the same attributes in its place"),
     RequestResponseCycle.send_500_response: ("c559132cadbc", "it answers in the place of what could not be sent"),
     RequestResponseCycle.run_asgi: (
         "0a5f7f242f6a",
