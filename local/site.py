@@ -31,7 +31,7 @@ PARTS = {
         "why-gunicorn",
     ],
     "Operate": ["deploy", "platforms", "settings", "sizing", "scaling", "reliability", "security", "runbook", "logs"],
-    "Look up": ["glossary", "changelog", "contributing"],
+    "Look up": ["glossary", "proof", "changelog", "contributing"],
 }
 """Parts of the site, and the pages of each in the order in which they help."""
 
@@ -48,6 +48,7 @@ def build() -> int:
         if not (ROOT / source).exists():
             continue
         (PAGES / name).write_text((ROOT / source).read_text().replace("(docs/", "("))
+    _add_report()
     for page in PAGES.rglob("*.md"):
         page.write_text(_without_links_outside(page))
     navigation = [{"Home": "index.md"}, *_parts(), {"Decisions": _decisions()}, {"Reference": _reference()}]
@@ -58,6 +59,16 @@ def build() -> int:
         shutil.copytree(BUILD / "site", SITE)
         print(f"Read it: .venv/bin/python -m http.server --bind 127.0.0.1 --directory {SITE.relative_to(ROOT)}")
     return made.returncode
+
+
+def _add_report() -> None:
+    """Add a page that leads to the report of `make prove`, or says how to have one."""
+    report = ROOT / "reports" / "proof.html"
+    words = "Run `make prove`, which measures on this machine, and then `make docs` again."
+    if report.exists():
+        shutil.copy(report, PAGES / "measured.html")
+        words = "[What `make prove` measured on this machine](measured.html)"
+    (PAGES / "proof.md").write_text(f"# What was measured\n\n{words}\n")
 
 
 def _without_links_outside(page: Path) -> str:

@@ -38,6 +38,8 @@ def build(project: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_site_is_read_without_a_network(project: Path) -> None:
+    (project / "reports").mkdir()
+    (project / "reports" / "proof.html").write_text("<h1>Proved</h1>")
     built = build(project)
     assert built.returncode == 0, built.stdout + built.stderr
     asked: list[str] = []
@@ -53,6 +55,9 @@ def test_site_is_read_without_a_network(project: Path) -> None:
         page.wait_for_url("**/sizing.html")
         page.goto(f"{url}/reference/brigade.html")
         assert page.locator("h2", has_text="acquire").count() > 0
+        page.goto(f"{url}/proof.html")
+        page.get_by_role("link", name="measured on this machine").click()
+        assert page.locator("h1").inner_text() == "Proved"
         server.shutdown()
     assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
     assert "tombstone" in (site / "search.json").read_text()
