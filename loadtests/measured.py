@@ -9,6 +9,8 @@ from typing import Any
 
 from locust import events, runners
 
+from loadtests.times import two_digits
+
 PING = "ping"
 # Locust's workers report every three seconds, which is too seldom for a line about this second.
 runners.WORKER_REPORT_INTERVAL = 1.0
@@ -25,6 +27,10 @@ class Figures:
     failed: int = 0
     arrived: int = 0
     """Requests that were sent without waiting for an earlier answer."""
+    late_ms: float = 0.0
+    """How late the latest of them was sent."""
+    took_ms: Counter[int] = field(default_factory=Counter)
+    """Answers by the milliseconds that they took, two digits exact; those of arrivals count from when they were due."""
     in_flight: int = 0
     oldest_ping_ms: float = 0.0
 
@@ -34,6 +40,8 @@ class Figures:
         self.answered += other.answered
         self.failed += other.failed
         self.arrived += other.arrived
+        self.late_ms = max(self.late_ms, other.late_ms)
+        self.took_ms.update(other.took_ms)
 
 
 class Process:
@@ -103,6 +111,7 @@ def count(name: str, response_time: float, response: Any = None, exception: Any 
         return
     figures.answered += exception is None
     figures.failed += exception is not None
+    figures.took_ms[two_digits(response_time)] += 1
 
 
 @events.report_to_master.add_listener
@@ -113,4 +122,5 @@ def report(data: dict[str, Any], **_: object) -> None:
 @events.worker_report.add_listener
 def receive(client_id: str, data: dict[str, Any], **_: object) -> None:
     if told := data.get("figures"):
-        everywhere.hear(client_id, Figures(**{**told, "served": Counter(told["served"])}))
+        counters = {name: Counter(told[name]) for name in ("served", "took_ms")}
+        everywhere.hear(client_id, Figures(**{**told, **counters}))

@@ -7,6 +7,7 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from loadtests.schedule import GAPS_S
 from loadtests.shape import LOADS
 
 LESSON = "lesson"
@@ -27,7 +28,8 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         default=0,
         help="Milliseconds of a sleep or a CPU job of the lab; 0 for what the scenario says",
     )
-    add("--arrivals", type=float, default=200.0, help="Arrivals a second of the scenario Arriving")
+    add("--arrivals", type=float, default=200.0, help="Arrivals a second of a scenario whose visitors do not wait")
+    add("--arrival-times", choices=list(GAPS_S), default="poisson", help="At random moments, or evenly spaced")
     add("--urls", default="", help="File with a URL a line, to make links of; without it they are made up")
     add("--links-each", type=int, default=5, help="Links that each user makes at its start")
     add(

@@ -2,11 +2,12 @@
 
 import statistics
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
 from loadtests.measured import Figures
+from loadtests.times import percentile
 from loadtests.words import Second
 from loadtests.workers import Worker
 
@@ -28,6 +29,7 @@ class Recent:
             rate=(answered + failed) / count,
             failed=failed / max(1, answered + failed),
             arrivals=sum(each.arrived for each in seconds) / count,
+            p99_ms=percentile(sum((each.took_ms for each in seconds), Counter[int]()), 0.99),
             ping_ms=self._ping_ms(oldest_ping_ms),
         )
 
@@ -38,8 +40,14 @@ class Recent:
             "at": time.time(),
             "ping_ms": self._ping_ms(last.oldest_ping_ms),
             "arrivals": last.arrived,
+            "answered": last.answered + last.failed,
             "workers": {worker.number: self._of(worker) for worker in workers if worker.lives},
         }
+
+    @property
+    def late_ms(self) -> float:
+        """How late Locust sent a request that was due in these seconds."""
+        return max((each.late_ms for each in self._seconds), default=0.0)
 
     def _of(self, worker: Worker) -> dict[str, Any]:
         answers = sum(each.served[worker.told["id"]] for each in self._seconds)

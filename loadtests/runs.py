@@ -37,6 +37,9 @@ class Run:
     generator_cpu_percent: float
     generator_limits: bool
     """Locust was the bottleneck, so that the figures are Locust's own."""
+    p50_ms: float | None = None
+    """Half of the answers took so long at most; arrivals count from the moment at which each was due."""
+    p99_ms: float | None = None
 
 
 class Runs:

@@ -6,8 +6,11 @@ from typing import Any
 from loadtests import window
 from loadtests.lesson import told
 from loadtests.watch import Watch
-from loadtests.words import state_words
+from loadtests.words import duration, state_words
 from loadtests.workers import Worker
+
+LATE_MS = 100
+"""Milliseconds after which it matters that Locust sends late."""
 
 
 def notes(watch: Watch) -> list[str]:
@@ -16,6 +19,11 @@ def notes(watch: Watch) -> list[str]:
         found.append(
             f"Locust is the bottleneck ({watch.generator_percent:.0f} % of a core): these figures are its own. "
             "Use --processes, or LOCUST_WORKERS with Compose."
+        )
+    if watch.running and watch.recent.late_ms > LATE_MS:
+        found.append(
+            f"Requests were sent up to {duration(watch.recent.late_ms)} after they were due, which their times include: a "
+            "thousand earlier ones have no answer yet, or this machine is too slow to send so many."
         )
     found += [failure for failure in (watch.workers.failure, watch.runs.failure) if failure]
     if watch.running and not watch.served and watch.environment.stats.total.num_requests > 50:

@@ -1,18 +1,25 @@
 """The users that every scenario's users are made from: fast, and strict about answers. No scenario of its own."""
 
-import random
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import gevent
-from gevent.pool import Pool
+from gevent.lock import BoundedSemaphore
+from gevent.pool import Group
 from locust import FastHttpUser, task
 
 from loadtests import options, tab, thresholds
 from loadtests.measured import PING, here
+from loadtests.schedule import due_times
+from loadtests.shape import share
 
 __all__ = ["Arrivals", "Ping", "Visitor", "options", "tab", "thresholds"]  # the last three listen to Locust's events
 
-MOST_AT_ONCE = 1000
+
+due_s: ContextVar[float | None] = ContextVar("due_s", default=None)
+"""When the request of this greenlet was due, by `time.monotonic`; None for a user who waits for its answers."""
 
 
 class Visitor(FastHttpUser):
@@ -32,10 +39,15 @@ class Visitor(FastHttpUser):
         self, path: str, *, method: str = "GET", expect: tuple[int, ...] = (200,), location: str = "", **request: Any
     ) -> Any:
         """Return the answer; it counts as failed if its status is none of those expected, or if it leads elsewhere."""
+        due_at_s = due_s.get()
+        due_s.set(None)  # what an arrival asks for afterwards waits for this
+        late_ms = 0.0 if due_at_s is None else (time.monotonic() - due_at_s) * 1000
+        here.figures.late_ms = max(here.figures.late_ms, late_ms)
         with (
             here.under_way(request.get("name", path)),
             self.client.request(method, path, catch_response=True, allow_redirects=False, **request) as response,
         ):
+            response.request_meta["response_time"] += late_ms
             status, headers = response.status_code, response.headers or {}
             if status in expect and (not location or headers.get("Location") == location):
                 response.success()
@@ -50,41 +62,65 @@ class Visitor(FastHttpUser):
 
 
 class Arrivals(Visitor):
-    """One user that stands for many: it sends each request at its time, whether or not the last one was answered."""
+    """One user that stands for many: it sends each request when it is due, whether or not the last one was answered.
+
+    Latency counts from the moment at which the request was due. So it has the time for which Locust was late to send it.
+    """
 
     abstract = True
     fixed_count = 1
-    concurrency = MOST_AT_ONCE
-    is_load: ClassVar[bool] = True
+    most_at_once: ClassVar[int] = 1000
+    """Requests under way. Further ones wait for their turn, and that counts."""
+    concurrency = 1000  # connections
 
     @task
-    def arrive_for_ever(self) -> None:
-        under_way = Pool(MOST_AT_ONCE)
+    def arrive_until_stopped(self) -> None:
+        under_way, turn = Group(), BoundedSemaphore(self.most_at_once)
+        began_s = time.monotonic()
         try:
-            while True:
-                here.figures.arrived += self.is_load
-                under_way.spawn(self.arrive)  # waits for room: a thousand unanswered requests are enough
-                gevent.sleep(self.gap_s())
+            for after_s in self.due_times():
+                gevent.sleep(max(0.0, began_s + after_s - time.monotonic()))
+                here.figures.arrived += 1
+                under_way.spawn(self._arrive, began_s + after_s, turn)
+            under_way.join()
         finally:
             under_way.kill(block=False)
 
-    def gap_s(self) -> float:
-        """Return the seconds until the next arrival: strangers know nothing of one another, so this is a Poisson process."""
-        return random.expovariate(max(0.1, options.option(self.environment, "arrivals")))
+    def due_times(self) -> Iterator[float]:
+        """Yield the seconds from the start at which a request is due."""
+        asked: Any = self.environment.parsed_options
+
+        def rate(now_s: float) -> float:
+            return float(asked.arrivals) * (share(asked.load, now_s, asked.run_time) or 0)
+
+        return due_times(rate, asked.arrival_times)
+
+    def _arrive(self, due_at_s: float, turn: BoundedSemaphore) -> None:
+        with turn:
+            due_s.set(due_at_s)
+            self.arrive()
 
     def arrive(self) -> None:
         """Send one request. Each scenario has its own; Locust's users are no abstract classes to Python."""
         raise NotImplementedError
 
 
-class Ping(Arrivals):
+class Ping(Visitor):
     """The guest at the next table, who only wants a glass of water: a route that does nothing, ten times a second."""
 
-    is_load = False
+    fixed_count = 1
+    concurrency = 1000
 
-    def gap_s(self) -> float:
-        return 0.1
+    @task
+    def ping_until_stopped(self) -> None:
+        under_way = Group()
+        try:
+            while True:
+                under_way.spawn(self._ping)
+                gevent.sleep(0.1)
+        finally:
+            under_way.kill(block=False)
 
-    def arrive(self) -> None:
+    def _ping(self) -> None:
         # On a connection of its own each time, so that it comes to every worker.
         self.ask("/livez", name=PING, headers={"Connection": "close"})

@@ -44,7 +44,7 @@ class Watch:
         self.stage: Stage | None = None
         self.living: list[Worker] = []
         self.machine = Machine()
-        self._recent = Recent()
+        self.recent = Recent()
         self._last = Figures()
         self._window: Window | None = None
 
@@ -83,9 +83,9 @@ class Watch:
             if self.stage is not None:
                 self.end()
             return
-        self._recent.add(figures)
+        self.recent.add(figures)
         self._follow_stage(figures)
-        self.points.append(self._recent.point(self.living))
+        self.points.append(self.recent.point(self.living))
         self.look()
 
     def look(self) -> None:
@@ -94,14 +94,14 @@ class Watch:
         self.living = self.workers.view(oldest_ping_ms, self._last.in_flight)
         if self.running and self.stage is not None:
             pauses = f"{self.stage.words} is over, and its users leave."
-            second = self._recent.second(self.stage.words, self.living, oldest_ping_ms)
+            second = self.recent.second(self.stage.words, self.living, oldest_ping_ms)
             self.line = pauses if self.stage.pausing else line(second)
 
     def begin(self) -> None:
         self.points.clear()
         self.marks.clear()
         self.served.clear()
-        self._recent.clear()
+        self.recent.clear()
         self._window = None
         self.stage = None
 
@@ -114,8 +114,8 @@ class Watch:
         stage = self._stage_now()
         if self.stage is None or stage is None or stage.number != self.stage.number:
             self.close()
-            self._recent.clear()
-            self._recent.add(figures)
+            self.recent.clear()
+            self.recent.add(figures)
             if stage is not None:
                 self.marks.append({"at": time.time(), "words": stage.words})
         self.stage = stage

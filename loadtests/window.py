@@ -1,6 +1,7 @@
 """The seconds of a stage that count, and the row that is left of them."""
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 from loadtests.lesson import Stage
 from loadtests.measured import Figures
 from loadtests.runs import Run
+from loadtests.times import percentile
 from loadtests.workers import Worker
 
 LEAST_S = 3
@@ -31,6 +33,7 @@ class Window:
             return None
         figures = [each for each, _, _ in self.seconds]
         pings = sorted(ms for each in figures for ms in each.pings_ms)
+        took_ms = sum((each.took_ms for each in figures), Counter[int]())
         count, busy = len(figures), statistics.fmean(percent for _, _, percent in self.seconds)
         return Run(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -50,6 +53,8 @@ class Window:
             cpu_percent=self._cpu_percent(),
             generator_cpu_percent=round(busy, 1),
             generator_limits=busy > SATURATED_PERCENT,
+            p50_ms=percentile(took_ms, 0.5),
+            p99_ms=percentile(took_ms, 0.99),
         )
 
     def _cpu_percent(self) -> list[float]:

@@ -17,13 +17,16 @@ class Second:
     """The share of the last answers, 0 to 1."""
     arrivals: float
     """A second, of a scenario whose users do not wait for their answers; else 0."""
+    p99_ms: float | None
+    """Milliseconds that 1 % of the last answers took or more; arrivals count from the moment at which each was due."""
     ping_ms: float | None
 
 
 def line(second: Second) -> str:
     parts = [f"{second.stage}.", f"{_service(second)}; {_ping(second)}."]
     if second.arrivals:
-        parts.append(f"{second.arrivals:.0f} requests a second arrive, whatever becomes of the earlier ones.")
+        tail = f"; 1 % of them take {duration(second.p99_ms)} or more from when they were due" if second.p99_ms else ""
+        parts.append(f"{second.arrivals:.0f} requests a second arrive, whatever becomes of the earlier ones{tail}.")
     if second.failed > 0.05:
         parts.append(
             f"{second.failed:.0%} of the answers are failures: see the tab Failures, and whether LAB_ENABLED is on."

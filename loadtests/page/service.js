@@ -10,6 +10,8 @@ const CHARTS = [
   ["Event loop late (ms), by worker", byWorker("loop_lag_ms")],
   ["Answers a second, by worker", byWorker("answers")],
 ];
+// Where visitors do not wait: the queue grows for as long as more arrive than are answered.
+const ARRIVALS = ["Arrivals and answers a second", (point) => ({ arrivals: point.arrivals, answers: point.answered })];
 const COLUMNS = [
   ["Worker", "worker"],
   ["State", "words"],
@@ -28,6 +30,7 @@ const RUN_COLUMNS = [
   ["CPUs, lane threads", (run) => `${run.cpus}, ${run.lane_threads}`],
   ["Users", (run) => (run.arrivals_per_s ? `${run.arrivals_per_s}/s arrive` : run.users)],
   ["Answers a second", (run) => run.answers_per_s],
+  ["Answer p50, p99 (ms)", (run) => [run.p50_ms, run.p99_ms].map((ms) => ms ?? "–").join(", ")],
   ["Ping p50 (ms)", (run) => run.ping_p50_ms ?? ""],
   ["Ping p99 (ms)", (run) => run.ping_p99_ms ?? ""],
   ["In flight", (run) => run.in_flight],
@@ -57,7 +60,8 @@ export function showService(state) {
   parts.line.replaceChildren(...prose(state.line));
   parts.notes.replaceChildren(...state.notes.map((note) => element("p", {}, note)));
   parts.about.replaceChildren(element("h2", {}, ...prose(state.title)), element("p", {}, ...prose(state.look_for)));
-  parts.charts.replaceChildren(...stages(state.marks), ...CHARTS.map(([title, read]) => chart(title, state.points, state.marks, read)));
+  const charts = state.points.some((point) => point.arrivals) ? [ARRIVALS, ...CHARTS] : CHARTS;
+  parts.charts.replaceChildren(...stages(state.marks), ...charts.map(([title, read]) => chart(title, state.points, state.marks, read)));
   const rows = state.workers.map((row) => COLUMNS.map(([, name]) => row[name]));
   parts.workers.replaceChildren(table("Workers now", COLUMNS, rows, (at) => state.workers[at].state));
   showRuns(state.comparison);

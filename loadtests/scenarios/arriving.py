@@ -13,9 +13,10 @@ __all__ = ["Arriving", "Ping"]
 class Arriving(Arrivals):
     """What do visitors see who do not wait for one another?
 
-    200 requests a second arrive (`--arrivals`) at random moments, whether or not the earlier ones were answered, each for
-    100 ms of waiting. Look for about 20 in flight: the arrivals a second times the time of each, which is Little's law. Kill
-    or stop a worker meanwhile: users who wait for their answers would hide most of it, because they stop asking.
+    200 requests a second arrive (`--arrivals`), at random moments or evenly spaced (`--arrival-times`), whether or not the
+    earlier ones were answered, each for 100 ms of waiting. Look for about 20 in flight: the arrivals a second times the time
+    of each, which is Little's law. Stop a worker for a second meanwhile, and look at the p99, which counts from the moment
+    at which each request was due: users who wait for their answers hide most of it, because they stop asking.
     """
 
     does = "arrivals that do not wait for one another"

@@ -25,7 +25,7 @@ def heard(*states: dict[str, Any], took_ms: float = 5, by: str = "host:a", worke
 
 def second(workers: Workers, *, ping_ms: float = 2, in_flight: int = 0, **more: Any) -> str:
     seen = workers.view(ping_ms, in_flight)
-    figures = {"rate": 497.0, "failed": 0.0, "arrivals": 0.0, **more}
+    figures = {"rate": 497.0, "failed": 0.0, "arrivals": 0.0, "p99_ms": None, **more}
     return line(Second(stage="Stage 2 of 6: `time.sleep` in `async def`", workers=seen, ping_ms=ping_ms, **figures))
 
 
@@ -122,6 +122,13 @@ def test_it_says_when_others_take_the_cpu() -> None:
     assert list(alone.warnings(2)) == []
     (words,) = crowded.warnings(2)
     assert "CPU is full (99 %), and 1.1 of its 2 cores go neither to the workers nor to Locust" in words
+
+
+def test_arrivals_are_told_with_their_tail() -> None:
+    words = second(heard(pretended("host:a")), arrivals=200.0, p99_ms=1010)
+    assert (
+        "200 requests a second arrive, whatever becomes of the earlier ones; 1 % of them take 1,010 ms or more" in words
+    )
 
 
 def test_failures_are_told() -> None:
