@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +35,24 @@ hypothesis.settings.load_profile("drawn")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    _be_as_in_a_shell()
     for name in os.environ.keys() - without_libpq(os.environ):
         del os.environ[name]  # the shell's PGSSLMODE is for another Postgres than these
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+
+
+def _be_as_in_a_shell() -> None:
+    """What tests start inherits this: a signal that our own parent ignores or blocks would not end it. A hangup stays
+    ignored under nohup.
+    """
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's job in the background has it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

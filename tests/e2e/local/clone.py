@@ -28,11 +28,8 @@ MADE = shutil.ignore_patterns(".*", "__pycache__", "reports", "build", "dist")
 
 
 def _forget_parent() -> None:
-    """Start as from a shell: whoever runs the tests may ignore or block signals, or have an umask of its own."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.umask(0o022)
+    """Start as without nohup, under which the tests may run."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
