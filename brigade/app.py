@@ -85,6 +85,7 @@ class Brigade(FastAPI):
         self.state.needs = Needs.of_all(getattr(feature, "needed", NEEDS_ALL) for feature in features)
         schema.expect(Path(file).parent for feature in features if (file := getattr(feature, "__file__", None)))
         problems.install(self)
+        lab.offer_job()
         self._include([router_of(feature) for feature in features])
 
     def _include(self, routers: list[APIRouter]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 
 from brigade.deps import on_ops_side, resources_of
-from brigade.lab import live, routes, work
+from brigade.lab import jobs, live, routes, work
 from brigade.lab.cache import LabCache
 from brigade.lab.deps import Lab
 from brigade.lab.feed import LOOK_EVERY_S, Feed
@@ -33,6 +33,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
         await end(feed)
 
+
+offer_job = jobs.offered
+"""Registers the lab's job for the runner, once the features have registered theirs."""
 
 router = APIRouter(tags=["lab"], lifespan=_lifespan, dependencies=[Depends(on_ops_side)])
 router.include_router(live.router)

@@ -14,6 +14,7 @@ from brigade.deps import AllResources
 from brigade.errors import CacheUnavailable, Problem
 from brigade.lab.cache import recently
 from brigade.lab.deps import Lab, LabViewer
+from brigade.lab.jobs import offered
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
 from brigade.web.etag import is_known
@@ -83,7 +84,11 @@ async def follow_events(
 
 
 def _plan(resources: Resources) -> dict[str, Any]:
-    return {"plan": resources.plan.as_json(), "blocked_ms": resources.settings.loop_blocked_ms}
+    return {
+        "plan": resources.plan.as_json(),
+        "blocked_ms": resources.settings.loop_blocked_ms,
+        "jobs": offered() is not None,
+    }
 
 
 async def _news(lab: Lab, after: str) -> list[tuple[str, str]]:

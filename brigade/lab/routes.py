@@ -10,6 +10,7 @@ import anyio.to_process
 from fastapi import APIRouter, Request
 
 from brigade.deps import on_cpu_lane
+from brigade.lab import jobs
 from brigade.lab.deps import Answer, LabTask
 from brigade.lab.feed import mark
 from brigade.lab.waits import WAITS, Kind, wait_together
@@ -77,6 +78,16 @@ async def spin_in_process(task: LabTask) -> Answer:
     await anyio.to_process.run_sync(spin, task.iterations, limiter=task.lab.process)
     mark("process", began_s, time.perf_counter())
     return task.answer("in another process")
+
+
+@router.get("/cpu/in-job", status_code=202)
+async def spin_in_job(task: LabTask) -> Answer:
+    """The same work as a job: answered as soon as the job is a row of Postgres, and done by a runner.
+
+    Pings do not notice it, and it is done though this worker dies. 404 where no feature has jobs.
+    """
+    await jobs.enqueue(task.lab.resources.pg, task.iterations)
+    return task.answer("in the queue of a runner")
 
 
 @router.get("/io/all")

@@ -27,6 +27,8 @@ class Scope:
     """The services are ours; else a deployment with the workers it has."""
     link: str = ""
     """The code of a link to follow; empty where there are none."""
+    jobs: bool = False
+    """The service has jobs, and the lab enqueues some."""
 
     @property
     def crowded(self) -> tuple[str, ...]:

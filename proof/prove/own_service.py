@@ -46,6 +46,16 @@ def migrate(variables: dict[str, str], project: Path = ROOT) -> None:
         raise LocalError(f"The schema could not be made: {done.stderr.strip().splitlines()[-1]}")
 
 
+def has_jobs(project: Path) -> bool:
+    return any((project / package_of(project) / "features").glob("*/jobs.py"))
+
+
+def start_runner(variables: dict[str, str], home: Path, project: Path = ROOT) -> "subprocess.Popen[bytes]":
+    """Start what does the jobs of a project's service."""
+    with (home / "runner.log").open("ab") as log:
+        return spawn(command_of(project, "work"), env=variables, cwd=home, stdout=log, stderr=log)
+
+
 class OwnService:
     def __init__(self, workers: int, variables: dict[str, str], home: Path, project: Path = ROOT) -> None:
         self._home = home

@@ -12,10 +12,11 @@ from proof.prove.client import ask
 from proof.prove.evidence import Results
 from proof.prove.experiment import Experiment, Scope
 from proof.prove.experiments import EXPERIMENTS
+from proof.prove.experiments.jobs import JOB_PATH
 from proof.prove.experiments.scaling import points
 from proof.prove.machine import describe
 from proof.prove.proof import Options, Proof
-from proof.prove.stage import Deployment, Stage, own_services
+from proof.prove.stage import Deployment, Stage, Staging, own_services
 from proof.prove.usl import Law, fit_all
 from proof.prove.window import Sample, Window
 
@@ -30,7 +31,10 @@ def prove(options: Options, step: Step) -> Proof:
     began, machine = time.monotonic(), describe()
     counts = options.workers or default_counts(machine.cores)
     chosen = [experiment for name, experiment in EXPERIMENTS.items() if name in (options.only or EXPERIMENTS)]
-    with _stage(options, counts) as stage, generators(max(2, *counts)) as processes:
+    with (
+        _stage(options, counts, runner=any(each.name == "jobs" for each in chosen)) as stage,
+        generators(max(2, *counts)) as processes,
+    ):
         scope = _scope(options, counts, machine.cores, stage)
         in_order = sorted(chosen, key=lambda experiment: not experiment.once)
         results = _measure(Bench(stage, processes), in_order, scope, options.repeat, step)
@@ -70,11 +74,11 @@ def _there_and_back(windows: Sequence[Window], repeat: int) -> Iterator[Window]:
 
 
 @contextmanager
-def _stage(options: Options, counts: Sequence[int]) -> Iterator[Stage]:
+def _stage(options: Options, counts: Sequence[int], *, runner: bool) -> Iterator[Stage]:
     if options.host:
         yield Deployment(options.host, options.ops_url)
     else:
-        with own_services({1, *counts}) as stage:
+        with own_services({1, *counts}, Staging(runner=runner)) as stage:
             yield stage
 
 
@@ -91,6 +95,7 @@ def _scope(options: Options, counts: tuple[int, ...], cores: int, stage: Stage) 
         lane_bound=plan["cpu_lane_threads"]["value"] + plan["cpu_lane_queue"]["value"],
         own=stage.own,
         link=_make_link(stage.url(1)),
+        jobs=_has_jobs(stage.url(1)),
     )
 
 
@@ -105,6 +110,10 @@ def _make_link(url: str) -> str:
     """Its code; empty where the deployment makes no links for us."""
     status, body = ask(url, "/links", body=b'{"url": "https://www.python.org/about/gettingstarted/"}')
     return str(json.loads(body)["code"]) if status == 201 else ""
+
+
+def _has_jobs(url: str) -> bool:
+    return ask(url, f"{JOB_PATH}?ms=1")[0] == 202
 
 
 def _law(scaling: Results, scope: Scope) -> Law | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from local.process import LocalError
+from local.process import LocalError, terminate
 from local.servers import Postgres, Valkey
 from proof.prove.client import answering_host, read_workers
-from proof.prove.own_service import ROOT, OwnService, environment, migrate
+from proof.prove.own_service import ROOT, OwnService, environment, has_jobs, migrate, start_runner
 
 # The proof is not about the disk.
 FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -113,6 +113,8 @@ class Staging:
     project: Path = ROOT
     variables: Mapping[str, str] = field(default_factory=dict)
     postgres: Mapping[str, str] = field(default_factory=dict)
+    runner: bool = False
+    """Whether a runner does the project's jobs, if it has any."""
 
 
 @contextmanager
@@ -125,6 +127,9 @@ def own_services(counts: Iterable[int], staging: Staging = Staging()) -> Iterato
         valkey = stack.enter_context(Valkey(home / "valkey"))
         shared = {"DATABASE_URL": postgres.url, "REPLICAS": str(len(counts)), **staging.variables}
         migrate(environment(shared | {"REDIS_URL": valkey.url}, home, project), project)
+        if staging.runner and has_jobs(project):
+            runner = start_runner(environment(shared | {"REDIS_URL": valkey.url}, home, project), home, project)
+            stack.callback(terminate, runner)
         services: dict[int, OwnService] = {}
         for number, workers in enumerate(counts):
             redis = f"{valkey.url.rpartition('/')[0]}/{number}"  # /workers lists what shares a Redis database

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from proof.prove.experiment import Scope
+from proof.prove.experiments import jobs
 from tests.conftest import StartService
 from tests.proof.conftest import ROOT
 
@@ -28,13 +30,23 @@ def test_prove_runs_every_experiment_of_the_documentation(tmp_path: Path) -> Non
     assert done.returncode in {0, 1}, done.stderr  # a verdict is this machine's affair
     assert "Four kinds of I/O at once" in done.stdout
     assert proof["results"].keys() == {*named, "hot-path"}
-    assert {"awaiting", "freezing", "lane", "parallelism", "overlap", "connections", "overload"} < proof[
+    assert {"awaiting", "freezing", "lane", "parallelism", "overlap", "connections", "overload", "job"} < proof[
         "verdicts"
     ].keys()
     assert proof["verdicts"]["overlap"]["ratio"] > 0
+    (as_a_job,) = proof["results"]["jobs"]["as a job"]
+    assert as_a_job["statuses"].keys() == {"202"}
     (window,) = proof["results"]["hot-path"]["32 following"]
     assert window["statuses"].keys() == {"307"}
     assert (tmp_path / "proof.html").exists()
+
+
+def test_a_service_without_jobs_passes() -> None:
+    scope = Scope(counts=(1,), most=1, users=1, seconds=1, connections=1, lane_bound=1, jobs=False)
+    (experiment,) = jobs.EXPERIMENTS
+    assert experiment.windows(scope) == []
+    told = {(claim.verdict, claim.why) for claim in experiment.judge({}, scope)}
+    assert told == {("cannot be told here", "this service has no jobs")}
 
 
 def test_prove_does_not_blame_a_deployment_for_what_it_cannot_see(start_service: StartService, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from proof.prove.usl import fit
 from proof.prove.window import Percentiles, Sample, Use, Window
 from tests.proof.conftest import SHOTS
 
-SCOPE = Scope(counts=(1, 2, 4), most=2, users=100, seconds=1.5, connections=10_000, lane_bound=17, link="abcd")
+SCOPE = Scope(
+    counts=(1, 2, 4), most=2, users=100, seconds=1.5, connections=10_000, lane_bound=17, link="abcd", jobs=True
+)
 RATES = {
     **{await_name(users): users * 19.5 for users in (1, 10, 100)},
     THOUSAND: 1950.0,
@@ -41,9 +43,11 @@ PINGS_MS = {
     "nothing": 1.4,
     "awaited": 1.6,
     "blocking": 202.0,
+    "on the loop": 205.0,
+    "as a job": 3.0,
     **dict(zip(PLACES, (204.0, 61.0, 5.2, 2.2), strict=True)),
 }
-LATENCIES_MS = {OPEN: 480.0, CLOSED: 7.0, "all": 53.0, CROWDED: 880.0}
+LATENCIES_MS = {OPEN: 480.0, CLOSED: 7.0, "all": 53.0, CROWDED: 880.0, "as a job": 6.0}
 
 
 def _sample(window: Window) -> Sample:
@@ -99,7 +103,7 @@ def test_report_shows_every_claim_and_its_verdict(proof: Proof, tmp_path: Path, 
     report, _ = write(proof, tmp_path)
     page.goto(report.as_uri())
     rows = page.locator("#verdicts tbody tr")
-    expect(rows).to_have_count(14)
+    expect(rows).to_have_count(16)
     expect(rows.filter(has_text="Nothing in the redirect blocks")).to_contain_text("cannot be told here")
     expect(rows.filter(has_text="2 workers do 2 times")).to_contain_text("proved")
     expect(page.locator("#parallelism tr").filter(has_text="4 workers")).to_contain_text("39.3")

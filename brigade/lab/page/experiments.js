@@ -27,6 +27,7 @@ export const groups = [
       { path: "cpu/in-threadpool", label: "in the thread pool", during: "The loop turns, but it shares one GIL with every busy thread: your ping gets slower." },
       { path: "cpu/in-lane", label: "in the lane", during: "One calculation at a time beside the loop, the rest in a short queue: your ping hardly notices." },
       { path: "cpu/in-process", label: "in a process", during: "A process has a GIL of its own. The first request waits while it starts." },
+      { path: "cpu/in-job", label: "as a job", during: "Answered at once, because a runner does the work later: your ping does not notice." },
     ],
   },
   {

@@ -21,8 +21,9 @@ showTour();
 startPings();
 
 follow({
-  plan({ plan, blocked_ms }) {
+  plan({ plan, blocked_ms, jobs }) {
     setBlockedMs(blocked_ms);
+    document.querySelector('[data-path="cpu/in-job"]').hidden = !jobs;
     showPlan(plan);
   },
   workers({ workers, complete }) {

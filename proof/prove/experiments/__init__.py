@@ -1,9 +1,9 @@
 """The experiments, in the order in which they tell the lesson."""
 
-from proof.prove.experiments import arrivals, hot_path, limits, overlap, placement, scaling, spread, waiting
+from proof.prove.experiments import arrivals, hot_path, jobs, limits, overlap, placement, scaling, spread, waiting
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for module in (waiting, placement, scaling, overlap, limits, hot_path, arrivals, spread)
+    for module in (waiting, placement, jobs, scaling, overlap, limits, hot_path, arrivals, spread)
     for experiment in module.EXPERIMENTS
 }

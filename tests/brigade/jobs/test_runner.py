@@ -196,6 +196,14 @@ async def test_a_job_that_fails_is_retried_then_dead_and_a_person_retries_it(
     assert runner.wait(30) == 0
 
 
+async def test_the_job_of_the_lab_is_done_where_a_feature_has_jobs(pg: Any, work: Work) -> None:
+    lab = Job(lambda _: None, "lab.compute", 5, 2, None)  # type: ignore[arg-type, return-value]
+    async with pg.acquire() as connection:
+        number = await lab.enqueue(connection, iterations=1000)
+    work()
+    await until(pg, "SELECT EXISTS (SELECT FROM pgqueuer_log WHERE job_id = $1 AND status = 'successful')", number)
+
+
 async def test_an_outage_of_postgres_makes_no_job_dead(pg: Any, work: Work, postgres: Postgres) -> None:
     async with pg.acquire() as connection:
         number = await job_named("taste").enqueue(connection, dish=9)

@@ -5,14 +5,16 @@ import json
 import linecache
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import asyncpg
 import httpx
 import pytest
 from starlette.responses import Response
 
-from brigade.lab import routes, work
+from brigade.lab import jobs, routes, work
 from brigade.lab.deps import MAX_IN_FLIGHT, Lab, LabFull, enter
+from brigade.lab.jobs import MOST_WAITING, WAITING
 from local.servers import Valkey
 from tests.brigade.lab.client import client_of, timed
 from tests.conftest import StartService
@@ -65,6 +67,28 @@ async def test_a_ping_waits_for_whoever_holds_the_loop(start_service: StartServi
             beside = await longest_ping(client, client.get(f"/lab/{path}?ms=600"))
             assert beside < blocked / 2, path
             assert beside < computing / 2, path
+
+
+async def test_a_job_is_answered_before_its_work_is_done_and_few_wait(
+    start_service: StartService, database_url: str
+) -> None:
+    service = start_service(workers=1)
+    async with client_of(service) as client:
+        answer = await client.get("/lab/cpu/in-job?ms=5000")
+        assert (answer.status_code, answer.json()["where"]) == (202, "in the queue of a runner")
+        assert answer.json()["took_ms"] < 5000 / 2
+        more = [(await client.get("/lab/cpu/in-job?ms=1")).status_code for _ in range(MOST_WAITING)]
+    assert more == [202] * (MOST_WAITING - 1) + [503]
+    connection = await asyncpg.connect(database_url)
+    assert await connection.fetchval(WAITING, "lab.compute") == MOST_WAITING
+    await connection.close()
+
+
+async def test_without_a_feature_that_has_jobs_there_is_none_in_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "registered", {})
+    assert jobs.offered() is None
+    with pytest.raises(jobs.NoJobs):
+        await jobs.enqueue(cast(Any, None), 1)
 
 
 async def test_all_io_at_once_takes_as_long_as_the_slowest(start_service: StartService) -> None:
