@@ -104,6 +104,8 @@ def _serving(living: Sequence[Worker], second: Second) -> str:
             f"{len(living)} workers have {_and(in_flight)} requests in flight at once and use "
             f"{_and([round(each) for each in cpu])} % of a core"
         )
+    if streams := sum(worker.told.get("streams", 0) for worker in living):
+        has = f"{has}; {streams:,} streams are held"
     return f"{has}; {second.rate:,.0f} answers a second; the event loop is up to {duration(lag)} late"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = re.compile(
     r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(ci|devcontainer)/|"
-    r"service/features/(links|sheets)/|deploy/kubernetes/base/jobs\.yaml|loadtests/scenarios/(links|drawing)\.py|"
+    r"service/features/(links|sheets)/|deploy/kubernetes/base/jobs\.yaml|loadtests/scenarios/(links|drawing|streams|jobs)\.py|"
     r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
 )
 ENGINE = ("brigade", "local")

@@ -16,6 +16,7 @@ const COLUMNS = [
   ["Worker", "worker"],
   ["State", "words"],
   ["In flight", "in_flight"],
+  ["Streams", "streams"],
   ["Answers", "answers"],
   ["Share", "share"],
   ["CPU (%)", "cpu_percent"],

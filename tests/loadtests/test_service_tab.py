@@ -180,7 +180,7 @@ def test_the_lesson_is_chosen_and_each_scenario_says_what_it_asks(
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(ui.url)
     radios = page.get_by_role("radio")
-    expect(radios).to_have_count(12)
+    expect(radios).to_have_count(14)
     expect(page.get_by_role("radio", checked=True)).to_have_count(1)
     expect(page.get_by_label("The lesson: one scenario after the other")).to_be_checked()
     expect(page.get_by_label("Number of users")).to_be_hidden()
