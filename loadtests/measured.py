@@ -20,6 +20,8 @@ runners.WORKER_REPORT_INTERVAL = 1.0
 class Figures:
     """Counts since the last look, and the requests that are under way now."""
 
+    elapsed_s: float = 1.0
+    """The time in which they were counted. A machine that is busy makes it longer than the second that it should be."""
     served: Counter[str] = field(default_factory=Counter)
     """Answers by the worker of the service that gave them."""
     pings_ms: list[float] = field(default_factory=list)
@@ -82,6 +84,7 @@ class Everywhere:
 
     def __init__(self) -> None:
         self._recent = Figures()
+        self._taken_s = time.monotonic()
         self._now: dict[str, tuple[int, float]] = {}
 
     def hear(self, process: str, figures: Figures) -> None:
@@ -91,6 +94,8 @@ class Everywhere:
     def take(self, living: set[str]) -> Figures:
         """Return the sum since the last call. The counts of a process that died stay; its open requests do not."""
         taken, self._recent = self._recent, Figures()
+        now_s = time.monotonic()
+        taken.elapsed_s, self._taken_s = now_s - self._taken_s, now_s
         self._now = {process: now for process, now in self._now.items() if process in living}
         taken.in_flight = sum(in_flight for in_flight, _ in self._now.values())
         taken.oldest_ping_ms = max((oldest_ms for _, oldest_ms in self._now.values()), default=0.0)

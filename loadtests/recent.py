@@ -21,14 +21,14 @@ class Recent:
         self.add, self.clear = self._seconds.append, self._seconds.clear
 
     def second(self, stage: str, workers: Sequence[Worker], oldest_ping_ms: float) -> Second:
-        seconds, count = self._seconds, max(1, len(self._seconds))
+        seconds, elapsed_s = self._seconds, self._elapsed_s
         answered, failed = sum(each.answered for each in seconds), sum(each.failed for each in seconds)
         return Second(
             stage=stage,
             workers=workers,
-            rate=(answered + failed) / count,
+            rate=(answered + failed) / elapsed_s,
             failed=failed / max(1, answered + failed),
-            arrivals=sum(each.arrived for each in seconds) / count,
+            arrivals=sum(each.arrived for each in seconds) / elapsed_s,
             p99_ms=percentile(sum((each.took_ms for each in seconds), Counter[int]()), 0.99),
             ping_ms=self._ping_ms(oldest_ping_ms),
         )
@@ -39,10 +39,14 @@ class Recent:
         return {
             "at": time.time(),
             "ping_ms": self._ping_ms(last.oldest_ping_ms),
-            "arrivals": last.arrived,
-            "answered": last.answered + last.failed,
+            "arrivals": round(last.arrived / last.elapsed_s, 1),
+            "answered": round((last.answered + last.failed) / last.elapsed_s, 1),
             "workers": {worker.number: self._of(worker) for worker in workers if worker.lives},
         }
+
+    @property
+    def _elapsed_s(self) -> float:
+        return sum(each.elapsed_s for each in self._seconds) or 1.0
 
     @property
     def late_ms(self) -> float:
@@ -56,7 +60,7 @@ class Recent:
             "in_flight": worker.in_flight,
             "cpu_percent": worker.told["cpu_percent"],
             "loop_lag_ms": worker.for_ms if stands else worker.told["loop_lag_ms"]["p99"],
-            "answers": round(answers / len(self._seconds), 1),
+            "answers": round(answers / self._elapsed_s, 1),
         }
 
     def _ping_ms(self, oldest_ms: float) -> float | None:

@@ -34,18 +34,19 @@ class Window:
         figures = [each for each, _, _ in self.seconds]
         pings = sorted(ms for each in figures for ms in each.pings_ms)
         took_ms = sum((each.took_ms for each in figures), Counter[int]())
-        count, busy = len(figures), statistics.fmean(percent for _, _, percent in self.seconds)
+        elapsed_s = sum(each.elapsed_s for each in figures)
+        busy = statistics.fmean(percent for _, _, percent in self.seconds)
         return Run(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             scenario=self.stage.scenario.__name__,
             does=self.stage.scenario.does,
-            seconds=count,
+            seconds=round(elapsed_s),
             workers=statistics.median_high(len(each) for _, each, _ in self.seconds),  # one may be missed for a second
             cpus=plan.get("cpus", 0),
             lane_threads=plan.get("cpu_lane_threads", 0),
             users=users,
-            arrivals_per_s=round(sum(each.arrived for each in figures) / count, 1),
-            answers_per_s=round(sum(each.answered for each in figures) / count, 1),
+            arrivals_per_s=round(sum(each.arrived for each in figures) / elapsed_s, 1),
+            answers_per_s=round(sum(each.answered for each in figures) / elapsed_s, 1),
             failed=sum(each.failed for each in figures),
             ping_p50_ms=round(pings[len(pings) // 2], 1) if pings else None,
             ping_p99_ms=round(pings[len(pings) * 99 // 100], 1) if pings else None,

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -190,3 +192,23 @@ def test_rows_outlive_locust_and_what_cannot_be_read_is_left_out(tmp_path: Path)
     assert [json.loads(text) for text in path.read_text().splitlines()] == [asdict(each) for each in runs.rows]
     rows = list(csv.DictReader(io.StringIO(runs.as_csv())))
     assert [(row["workers"], row["cpu_percent"]) for row in rows] == [("1", "97.0 96.0"), ("2", "97.0 96.0")]
+
+
+LATE = """
+from loadtests.lesson import Stage
+from loadtests.measured import Figures
+from loadtests.window import Window
+
+class Regular:
+    does = "asking"
+
+window = Window(Stage(1, 1, Regular, 0, False))
+for elapsed_s in (1.0, 2.0, 1.0, 4.0):
+    window.add(Figures(elapsed_s=elapsed_s, answered=int(20 * elapsed_s)), [], 0.0)
+print(window.run({}, 25).answers_per_s)
+"""
+
+
+def test_rate_is_by_the_time_that_passed_and_not_by_how_often_locust_looked() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("20.0\n", "")
