@@ -8,11 +8,12 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 20.0
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,18 @@ class Connection:
         self._writer.close()
 
 
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+def get(path: str, headers: Mapping[str, str] = NONE) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{_lines(headers)}\r\n".encode()
 
 
-def post_link(url: str) -> bytes:
+def post_link(url: str, headers: Mapping[str, str] = NONE) -> bytes:
     body = f'{{"url": "{url}"}}'
-    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
-    return f"POST /links HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n{body}".encode()
+    head = _lines({"Content-Type": "application/json", "Content-Length": f"{len(body)}", **headers})
+    return f"POST /links HTTP/1.1\r\nHost: localhost\r\n{head}\r\n{body}".encode()
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 @dataclass
@@ -111,10 +116,10 @@ class Load:
         connection.close()
 
 
-def in_turn(paths: Sequence[str]) -> Iterator[bytes]:
-    return itertools.cycle([get(path) for path in paths])
+def in_turn(paths: Sequence[str], headers: Mapping[str, str] = NONE) -> Iterator[bytes]:
+    return itertools.cycle([get(path, headers) for path in paths])
 
 
-def new_links() -> Iterator[bytes]:
+def new_links(headers: Mapping[str, str] = NONE) -> Iterator[bytes]:
     run = time.time_ns()
-    return (post_link(f"https://example.com/{run:x}/{number}") for number in itertools.count())
+    return (post_link(f"https://example.com/{run:x}/{number}", headers) for number in itertools.count())

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import psutil
 
 from local.process import LocalError, free_port, spawn, terminate
 from local.servers import Postgres, Valkey
+from proof.bench.client import NONE
 from proof.bench.servers import SERVERS, command
 from proof.prove.client import ask
 from proof.prove.own_service import ROOT, environment, migrate
@@ -38,6 +39,9 @@ class Backends:
 
 class Deployment:
     """A server of some workers that runs, and links that it knows."""
+
+    headers: Mapping[str, str] = NONE
+    """Headers of every request of a load."""
 
     def __init__(self, name: str, process: "subprocess.Popen[bytes]", *, port: int, workers: int, log: Path) -> None:
         self.name = name
@@ -74,7 +78,7 @@ class Deployment:
         self.codes = [self._create(f"https://example.com/a/page/{number}") for number in range(LINKS)]
 
     def _create(self, url: str) -> str:
-        status, body = ask(self.url, "/links", body=json.dumps({"url": url}).encode())
+        status, body = ask(self.url, "/links", body=json.dumps({"url": url}).encode(), headers=self.headers)
         if status != 201:
             raise LocalError(f"{self.name} did not make a link: {status} {body.decode(errors='replace')}")
         return str(json.loads(body)["code"])
@@ -109,7 +113,9 @@ def backends() -> Iterator[Backends]:
 
 
 @contextmanager
-def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: str) -> Iterator[Deployment]:
+def deployment(
+    name: str, backends: Backends, headers: Mapping[str, str] = NONE, /, *, workers: int = 1, **variables: str
+) -> Iterator[Deployment]:
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         home, port, server = Path(folder), free_port(), SERVERS[name]
         home.chmod(0o755)  # nginx works as another user
@@ -128,6 +134,7 @@ def deployment(name: str, backends: Backends, *, workers: int = 1, **variables: 
             process = spawn(arguments, env=variables, cwd=ROOT, stdout=log, stderr=log)
         try:
             started = Deployment(name, process, port=port, workers=workers, log=home / "log")
+            started.headers = headers
             started.wait_ready()
             if server.has_links:
                 started.create_links()

@@ -4,11 +4,11 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from proof.bench.client import Load, Result, in_turn, new_links
+from proof.bench.client import NONE, Load, Result, in_turn, new_links
 
 SCRIPT = Path(__file__).with_name("requests.lua")
 WRK = shutil.which("wrk")
@@ -18,15 +18,18 @@ CANNOT = (
 )
 
 
-def saturate(url: str, paths: Sequence[str], *, connections: int, seconds: float) -> Result:
+def saturate(
+    url: str, paths: Sequence[str], *, connections: int, seconds: float, headers: Mapping[str, str] = NONE
+) -> Result:
     """Send as many requests as `connections` get answered, each one after the other. Without paths, send new links."""
     if WRK is None:
-        requests = in_turn(paths) if paths else new_links()
+        requests = in_turn(paths, headers) if paths else new_links(headers)
         return asyncio.run(Load(requests, connections=connections, seconds=seconds).run(url))
     with NamedTemporaryFile("w", suffix=".paths") as file:
         file.write("\n".join(paths))
         file.flush()
         options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "20s", "-s", str(SCRIPT)]
+        options += [f"-H{name}: {value}" for name, value in headers.items()]
         command = [WRK, *options, url, "--", file.name if paths else "POST"]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return Result(**json.loads(output.partition("RESULT ")[2]))

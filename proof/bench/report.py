@@ -16,6 +16,7 @@ from rich.table import Table
 from proof.bench.figures import Figure
 from proof.bench.generator import CANNOT, WRK
 from proof.bench.peers import Peer
+from proof.bench.redis_tls import NO_REDIS, REDIS
 from proof.bench.routes import Samples
 from proof.bench.servers import NGINX, NO_NGINX
 from proof.prove.charts import INK, STYLE
@@ -37,6 +38,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(CANNOT, style="yellow")
     if NGINX is None:
         console.print(NO_NGINX, style="yellow")
+    if REDIS is None and "switches" in report.raw:
+        console.print(NO_REDIS, style="yellow")
     if report.samples:
         console.print(_routes_table(report.samples))
     if report.peers:

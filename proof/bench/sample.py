@@ -35,7 +35,7 @@ class Series:
 
 def measure(server: Deployment, backends: Backends, paths: list[str], *, connections: int, seconds: int) -> Sample:
     before, before_backends = server.cpu_s(), backends.cpu_s()
-    result = saturate(server.url, paths, connections=connections, seconds=seconds)
+    result = saturate(server.url, paths, connections=connections, seconds=seconds, headers=server.headers)
     spent, spent_backends = server.cpu_s() - before, backends.cpu_s() - before_backends
     return as_sample(result, spent, spent_backends)
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from email.message import Message
 from typing import Any
 
@@ -16,14 +17,17 @@ def is_ready(url: str, path: str = "/readyz") -> bool:
         return False
 
 
-def ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
+def ask(
+    url: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = 10
+) -> tuple[int, bytes]:
     """One request and its answer, whatever its status; no redirect is followed.
 
     Raises:
         OSError: there was none.
     """
     method = "GET" if body is None else "POST"
-    status, content, _ = _exchange(url, path, timeout_s, method, {"Content-Type": "application/json"}, body)
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    status, content, _ = _exchange(url, path, timeout_s, method, sent, body)
     return status, content
 
 

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from redis import Redis
+
 from proof.bench import figures
+from proof.bench.client import get, post_link
+from proof.bench.redis_tls import REDIS, redis_over_tls
 from proof.bench.sample import Sample, Series
 from proof.bench.switches import DEFAULTS
 
@@ -48,3 +53,18 @@ def test_a_ratio_is_the_quotient_of_the_medians_that_are_printed() -> None:
     assert found.get("read, ours / textbook, requests/s", 1.5) == 1.5
     switched = list(figures.of_switches({"read": {DEFAULTS: ours, "tracing": theirs}}))
     assert [(each.value, each.detail[:16]) for each in switched] == [(1.0, "20.0 and 20.0 µs")]
+
+
+@pytest.mark.skipif(REDIS is None, reason="there is no Redis with TLS here: apt-get install redis-server")
+def test_the_redis_of_a_switch_speaks_tls() -> None:
+    with redis_over_tls() as url, Redis.from_url(url) as client:
+        assert url.startswith("rediss://")
+        assert client.ping()
+
+
+def test_a_key_is_sent_with_every_request() -> None:
+    key = {"X-API-Key": "secret"}
+    for request in (get("/r/a", key), post_link("https://example.com/", key)):
+        head, _, body = request.partition(b"\r\n\r\n")
+        assert b"\r\nX-API-Key: secret" in head
+        assert not body or b"Content-Length: %d" % len(body) in head
