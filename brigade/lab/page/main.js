@@ -1,5 +1,6 @@
 // Puts the page together: events in, a drawing each frame, figures twice a second.
 
+import { showArrivals } from "./arrivals.js";
 import { drawPings, readColours, setBlockedMs } from "./draw.js";
 import { hear, setWorkers } from "./model.js";
 import { startPings } from "./ping.js";
@@ -18,6 +19,7 @@ let drawnAt = 0;
 readColours();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
 showTour();
+showArrivals();
 startPings();
 
 follow({

@@ -1,5 +1,6 @@
 // The buttons, and the six steps: press, expect, and what it did to the ping.
 
+import { stopArrivals } from "./arrivals.js";
 import { AT_ONCE, experimentOf, groups, MS, run, TOTAL } from "./experiments.js";
 import { workers } from "./model.js";
 import { $, element, say } from "./view.js";
@@ -50,6 +51,7 @@ export function showTour() {
 
 async function start(path, button, index = STEPS.findIndex((step) => step.path === path)) {
   if (running) return;
+  stopArrivals();
   running = button;
   button.dataset.running = "";
   for (const other of document.querySelectorAll("main button")) other.setAttribute("aria-disabled", "true");

@@ -138,6 +138,18 @@ def test_the_tour_shows_the_ping_before_and_during_each_step(page: Page) -> None
     expect(steps.nth(5)).to_contain_text("2 workers: ")
 
 
+def test_arrivals_follow_littles_law_and_draw_a_point_for_each_window(page: Page) -> None:
+    page.locator("#arrivals-rate").fill("12")
+    expect(page.locator("#arrivals-chart circle").nth(1)).to_be_attached(timeout=30_000)
+    rows = page.locator("#arrivals-figures tr").all()
+    utilisation, inside, took, p99 = [row.locator("td").all_inner_texts() for row in rows]
+    assert float(inside[0]) == pytest.approx(float(inside[1]), rel=0.5, abs=0.2)
+    assert all(0 < int(share.removesuffix(" %")) < 120 for share in utilisation)
+    assert all("s" in cell for cell in (took[1], p99[1]))
+    page.locator("#arrivals-rate").fill("0")
+    expect(page.locator("#arrivals-said")).to_have_text("Nobody arrives.")
+
+
 def test_it_goes_on_by_itself_after_a_reload_of_the_service(page: Page, service: RunningService) -> None:
     before = pids(page)
     os.kill(service.pid, signal.SIGHUP)
