@@ -48,7 +48,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from brigade.server import listening, preload  # noqa: E402
 from brigade.server.master import Master  # noqa: E402
-from brigade.telemetry import scrape  # noqa: E402
+from brigade.telemetry import metric_files, scrape  # noqa: E402
 
 # Loaded before the fork, so that workers share them: 36 MB of memory each instead of 45, and a quicker start. Packages
 # alone: a reload brings new code of ours, and a new version of a package comes with a restart.
@@ -95,6 +95,7 @@ def on_reload(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - Gunicorn calls it with both
     dotenv.keep(from_dotenv)
+    metric_files.begin()
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - Gunicorn calls it with both

@@ -19,6 +19,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from brigade.sizing.limits import read_throttling
+from brigade.telemetry.metric_files import begin, folder, open_sum
 
 __all__ = ["CONTENT_TYPE_LATEST", "count_exit", "fold", "folder", "prepare", "scrape"]
 
@@ -32,19 +33,13 @@ _reported: set[Path] = set()
 log = logging.getLogger("gunicorn.error")
 
 
-def folder() -> Path | None:
-    """None in a process that Gunicorn did not start."""
-    path = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(path) if path else None
-
-
 def prepare(*, keep: bool) -> None:
     """Begin to count, from nothing unless the workers of another master still count here."""
     if path := folder():
         if not keep:
             for entry in path.glob("*.db"):
                 _remove(entry)
-        path.mkdir(parents=True, exist_ok=True)
+        begin()
     for cause in ("told", "max requests", "timeout", "failed start", "died"):
         _exits.labels(cause)
 
@@ -56,7 +51,7 @@ def count_exit(cause: str) -> None:
 def scrape() -> bytes:
     """Every worker's metrics as they stand now, the dead ones' included: a file counts as a whole or not at all."""
     path = folder()
-    if path is None:
+    if path is None or not path.is_dir():  # somebody has deleted it
         return _render([])
     with _locked(path, fcntl.LOCK_SH):
         files = _files(path)
@@ -127,7 +122,7 @@ def fold() -> None:
     by their death. Their gauges go. Another master may have workers here, so what counts is which processes exist.
     """
     path = folder()
-    if path is None:
+    if path is None or not path.is_dir():
         return
     with _locked(path, fcntl.LOCK_EX, within_s=FOLD_WITHIN_S):
         left = [file for file in _files(path) if _is_dead(file.stem.rpartition("_")[2])]
@@ -159,7 +154,7 @@ def _add(file: Path, sum_file: Path) -> None:
         return
     if sum_file.exists() and not _is_readable(sum_file):
         _remove(sum_file)
-    total = MmapedDict(str(sum_file))
+    total = open_sum(sum_file, added=file)
     for key, value in counted:
         total.write_value(key, total.read_value(key)[0] + value, 0.0)
     total.close()

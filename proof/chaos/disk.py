@@ -42,6 +42,17 @@ def small_disk(folder: Path, *, size_mib: int) -> Iterator[Disk]:
         folder.rmdir()
 
 
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """What is open there stays open for writing; nothing can be made or opened anew."""
+    _run("mount", "--bind", folder, folder)
+    try:
+        _run("mount", "-o", "remount,bind,ro", folder)
+        yield
+    finally:
+        _run("umount", "--lazy", folder)
+
+
 def move(source: Path, target: Path) -> None:
     """To another disk, with the owners of all that is in it."""
     _run("mv", source, target)

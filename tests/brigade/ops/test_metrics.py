@@ -316,7 +316,8 @@ def test_folder_and_other_files_among_the_metrics_are_left_out(name: str, folder
     fold()
     assert done() == ["done_total 2.0"]
     prepare(keep=False)
-    assert list(folder.glob("*.db")) == []
+    assert {file.stem.rpartition("_")[2] for file in folder.glob("*.db")} == {f"{os.getpid()}"}
+    assert done() == []
 
 
 def test_damaged_sum_of_the_dead_is_begun_again(folder: Path) -> None:
