@@ -128,3 +128,15 @@ async def stay_idle(stage: Stage) -> None:
     finally:
         for writer in held:
             writer.transport.abort()
+
+
+async def cancel_a_thousand(stage: Stage) -> None:
+    """Clients that ask and are gone before the answer; whatever they held must come back."""
+    requests = [f"/links?limit={1 + number % 20}" for number in range(1000)]
+    for start in range(0, len(requests), 50):
+        await asyncio.gather(*[ask_and_leave(stage.port, path) for path in requests[start : start + 50]])
+
+    def nobody_holds_one() -> bool:
+        return all(worker["db_pool"]["in_use"] <= 1 for worker in stage.state()["workers"])
+
+    await stage.until(nobody_holds_one, "rid of what cancelled requests held", within_s=10)

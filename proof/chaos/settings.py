@@ -68,7 +68,7 @@ async def with_wal_on_a_small_disk(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def with_state_on_a_small_disk(stage: Stage) -> AsyncIterator[None]:
     """No room but for what the workers have there before it is full."""
-    with small_disk(stage.home / "disk", size_mib=1) as stage.disk:
+    with small_disk(stage.home / "disk", size_mib=4) as stage.disk:
         stage.configure(STATE_DIR=str(stage.disk.folder))
         await stage.reload()
         yield

@@ -8,6 +8,7 @@ import asyncpg
 import psutil
 
 from local.process import LocalError
+from proof.chaos.disk import read_only
 from proof.chaos.stage import Stage
 
 AWAY_S = 3.0
@@ -59,6 +60,13 @@ async def fill_disk_of_state(stage: Stage) -> None:
     await asyncio.to_thread(stage.disk.fill)
     await asyncio.sleep(AWAY_S)
     stage.disk.free()
+
+
+async def make_state_read_only(stage: Stage) -> None:
+    """Workers that start meanwhile count in memory, and on the disk again later."""
+    with read_only(stage.home / "state"):
+        await stage.reload()
+        await asyncio.sleep(AWAY_S)
 
 
 async def delete_state(stage: Stage) -> None:
