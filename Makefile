@@ -25,7 +25,7 @@ prove: development ## Prove by measurement what this template claims; ARGS=--qui
 bench: development ## Compare ours with a textbook service and the ceiling of the server; ARGS=--help says more
 	@exec $(BIN)/python -m proof.bench $(ARGS)
 
-chaos: development ## Break a serving service in 39 ways and count what is lost; ARGS=--quick for two minutes of it
+chaos: development ## Break a serving service in 40 ways and count what is lost; ARGS=--quick for two minutes of it
 	@exec $(BIN)/python -m proof.chaos $(ARGS)
 
 test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one

@@ -44,7 +44,7 @@ def small_disk(folder: Path, *, size_mib: int) -> Iterator[Disk]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """What is open there stays open for writing; nothing can be made or opened anew."""
+    """Refuse every write by a path. Files that are open already stay writable."""
     _run("mount", "--bind", folder, folder)
     try:
         _run("mount", "-o", "remount,bind,ro", folder)
