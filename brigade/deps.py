@@ -9,7 +9,7 @@ import hmac
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -82,11 +82,25 @@ async def limit_address(request: HTTPConnection) -> None:
         await allowance.take(name_address(request.client.host if request.client else ""))
 
 
+class _Bearer(HTTPBearer):
+    """FastAPI's own, also for WebSockets: it reads the headers alone, and asks for a `Request`."""
+
+    async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
+        return await super().__call__(cast(Request, request))
+
+
+class _KeyHeader(APIKeyHeader):
+    async def __call__(self, request: HTTPConnection) -> str | None:
+        return await super().__call__(cast(Request, request))
+
+
 @may_raise(Unauthorized, TooManyRequests)
 async def require_key(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
-    header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
+    request: HTTPConnection,
+    bearer: Annotated[
+        HTTPAuthorizationCredentials | None, Depends(_Bearer(auto_error=False, scheme_name="HTTPBearer"))
+    ],
+    header: Annotated[str | None, Depends(_KeyHeader(name="X-API-Key", auto_error=False, scheme_name="APIKeyHeader"))],
 ) -> None:
     """Require an API key, and limit its requests. Requests without a key count for their address, which slows guessing.
 
@@ -112,7 +126,7 @@ async def require_key(
         await allowance.take(f"key:{matches[0]}")
 
 
-async def on_ops_side(request: Request, settings: SettingsDep) -> None:
+async def on_ops_side(request: HTTPConnection, settings: SettingsDep) -> None:
     """Answer 404 on the public port while `OPS_PUBLIC` is off, as if the router's paths did not exist."""
     if not settings.ops_public and request.scope["server"][1] != settings.ops_port:
         raise HTTPException(404)

@@ -154,6 +154,7 @@ class OneWebSocket:
             code=code,
             duration_ms=round(duration_s * 1000, 2),
             client=client and client[0],
+            **({"key": scope["key"]} if "key" in scope else {}),
         )
 
 

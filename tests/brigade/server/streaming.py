@@ -5,12 +5,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Depends, WebSocket
 from fastapi.sse import ServerSentEvent
 
-from brigade import Brigade, EventStream, load_settings
+from brigade import Brigade, EventStream, load_settings, require_key
 from brigade.server.admission import admission
 from brigade.server.lifecycle import lifecycle
 from brigade.server.streams import streams
@@ -23,6 +24,11 @@ async def echo(socket: WebSocket) -> None:
     await socket.accept()
     async for text in socket.iter_text():
         await socket.send_text(text)
+
+
+@router.websocket("/keyed", dependencies=[Depends(require_key)])
+async def keyed(socket: WebSocket) -> None:
+    await socket.accept()
 
 
 @router.websocket("/deaf")
@@ -83,6 +89,7 @@ class Streaming(Brigade):
 async def _live(app: Any) -> AsyncIterator[dict[str, Any]]:
     app.middleware_stack = app.build_middleware_stack()
     app.telemetry = False
+    app.state.resources, app.state.allowance = SimpleNamespace(settings=app.settings), None
     _note("started")
     yield {"service.has_websocket": app.websockets.has}
     _note("ended")

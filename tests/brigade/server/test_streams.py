@@ -20,13 +20,14 @@ from tests.brigade.server.test_protocol import assert_problem, status
 
 APP = "streaming:app"
 BOUNDS = {"MAX_STREAMS": "5", "WS_MAX_MESSAGE_BYTES": "1000", "CORS_ORIGINS": "https://app.example"}
+KEYS = {"API_KEYS": "team:opensesame"}
 OFFER = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 KEY = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    with one_worker(tmp_path_factory.mktemp("streams"), app=APP, **BOUNDS) as gunicorn:
+    with one_worker(tmp_path_factory.mktemp("streams"), app=APP, **BOUNDS, **KEYS) as gunicorn:
         yield gunicorn
 
 
@@ -113,6 +114,29 @@ def test_origin_must_be_named_or_be_the_service_itself(server: Gunicorn, origin:
     assert status(answer) == (101 if allowed else 403)
     if not allowed:
         assert b"application/problem+json" in answer
+
+
+@pytest.mark.parametrize(
+    ("field", "wanted"),
+    [
+        (b"X-API-Key: opensesame\r\n", 101),
+        (b"Authorization: Bearer opensesame\r\n", 101),
+        (b"X-API-Key: wrong\r\n", 401),
+        (b"", 401),
+    ],
+)
+def test_a_websocket_can_require_a_key(server: Gunicorn, field: bytes, wanted: int) -> None:
+    seen = len(lines_of(server, "websocket"))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(OFFER % b"/keyed" + field + KEY)
+        answer = client.recv(4096)
+    assert status(answer) == wanted
+    server.until(lambda: len(lines_of(server, "websocket")) > seen)
+    line = lines_of(server, "websocket")[-1]
+    assert (line["status"], line.get("key")) == (wanted, "team" if wanted == 101 else None)
+    if wanted == 401:
+        assert b"application/problem+json" in answer
+        assert b"www-authenticate: Bearer" in answer
 
 
 @pytest.mark.parametrize("path", ["/echo", "/events"])
