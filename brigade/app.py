@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -67,7 +67,7 @@ class Brigade(FastAPI):
     ) -> None:
         logs.configure(settings)
         # Metrics are Prometheus's, and logs go to stdout.
-        telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=is_probe)
+        telemetry = TelemetryConfig(auto_configure=True, metrics=False, logs=False, exclude=_has_no_span)
         super().__init__(
             title=title,
             version=version,
@@ -146,6 +146,11 @@ class Brigade(FastAPI):
             app, observe, trusted_proxies=settings.proxies_as_seen, cors=bool(settings.cors_origins)
         )
         return observe
+
+
+def _has_no_span(scope: MutableMapping[str, Any]) -> bool:
+    """Whether FastAPI is to make no spans. The engine makes those of WebSockets."""
+    return scope["type"] == "websocket" or is_probe(scope)
 
 
 def router_of(feature: Feature) -> APIRouter:

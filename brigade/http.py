@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from brigade.deps import resources_of
 from brigade.errors import UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
@@ -11,7 +12,7 @@ from brigade.web.problems import may_raise
 
 
 @may_raise(UpstreamTimeout, UpstreamFailure, UpstreamUnavailable)
-async def get_http(request: Request) -> HttpClient:
+async def get_http(request: HTTPConnection) -> HttpClient:
     return resources_of(request.app).http
 
 

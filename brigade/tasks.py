@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,8 @@ def supervised(name: str, step: Callable[[], Awaitable[object]], *, every_s: flo
     """
     FAILURES.labels(name)  # exported as 0 from the start, so that an alert sees the first failure
     told = asyncio.Event()
-    task = asyncio.create_task(_repeat(name, step, every_s, told), name=name)
+    # In a context of its own, or a request that starts it would have all its work in the request's trace and log lines.
+    task = asyncio.create_task(_repeat(name, step, every_s, told), name=name, context=Context())
     _told_to_end[task] = told
     return task
 

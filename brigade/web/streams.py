@@ -18,14 +18,14 @@ from brigade.headers import Header
 from brigade.server.lifecycle import lifecycle
 from brigade.server.streams import streams
 from brigade.settings import Settings
-from brigade.telemetry import metrics
+from brigade.telemetry import metrics, socket_spans
 from brigade.telemetry.access_log import PATH_SHOWN
 from brigade.telemetry.logs import request_id
 from brigade.web.observe import identify
 from brigade.web.problems import render
 from brigade.web.root_path import without_prefix
 
-INTERNAL_ERROR, ABNORMAL = 1011, 1006
+ABNORMAL = 1006
 CLOSE_CODE = "service.close_code"
 """The ASGI extension of brigade.server.websocket: what the connection itself knows of its end."""
 DENIAL = "websocket.http.response"
@@ -72,7 +72,7 @@ class WebSockets:
             await deny(reason, scope, receive, send)
             return
         one = OneWebSocket(scope, receive, send, [(b"x-request-id", identifier), *self._worker])
-        with streams.held("websocket"):
+        with streams.held("websocket"), socket_spans.traced(scope):
             try:
                 await one.serve(self.app, self._settings.request_timeout_s)
             finally:
@@ -113,7 +113,7 @@ class OneWebSocket:
         if not self._accepted:
             await deny(problem, self._scope, self._receive, self.send)
         elif not self._closed:
-            await self.send({"type": "websocket.close", "code": INTERNAL_ERROR})
+            await self.send({"type": "websocket.close", "code": socket_spans.INTERNAL_ERROR})
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -146,11 +146,13 @@ class OneWebSocket:
         client, duration_s = scope.get("client"), time.perf_counter() - self._began_s
         if self._accepted:
             metrics.held.add(duration_s)
+        status = self._status or 499
+        socket_spans.ended(route.path if route else "", status, code)
         log.info(
             "websocket",
             path=scope["path"][:PATH_SHOWN],
             route=route and route.path,
-            status=self._status or 499,
+            status=status,
             code=code,
             duration_ms=round(duration_s * 1000, 2),
             client=client and client[0],

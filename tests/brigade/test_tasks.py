@@ -6,6 +6,7 @@ import structlog
 
 from brigade.errors import CacheUnavailable
 from brigade.tasks import end, supervised
+from brigade.telemetry.logs import request_id
 from brigade.telemetry.metrics import registry
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +32,20 @@ async def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
     assert cancelled == 3
     assert all(task.done() for task in tasks)
     assert isinstance(tasks[2].exception(), RuntimeError)
+
+
+async def test_a_task_that_a_request_starts_is_not_part_of_the_request() -> None:
+    seen = asyncio.get_running_loop().create_future()
+
+    async def step() -> None:
+        if not seen.done():
+            seen.set_result(request_id.get())
+
+    token = request_id.set("of-the-request")
+    task = supervised("test-context", step, every_s=60)
+    assert await asyncio.wait_for(seen, 10) == "-"
+    request_id.reset(token)
+    await end(task)
 
 
 async def test_supervised_task_survives_every_exception_and_counts_it() -> None:

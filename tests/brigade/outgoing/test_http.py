@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, WebSocket
 from pydantic import SecretStr
+from starlette.types import Message
 
 from brigade import Http, Settings, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from brigade.outgoing.client import HttpClient
@@ -26,6 +28,13 @@ router = APIRouter()
 @router.get("/ask")
 async def ask(url: str, http: Http) -> int:
     return (await http.get(url)).status
+
+
+@router.websocket("/ask")
+async def ask_for_a_websocket(socket: WebSocket, url: str, http: Http) -> None:
+    await socket.accept()
+    await socket.send_json((await http.get(url)).status)
+    await socket.close()
 
 
 @pytest.fixture
@@ -121,6 +130,24 @@ async def test_a_deadline_is_the_less_of_the_calls_and_the_requests_and_headers_
             assert "X-Request-ID: abc\r\n" in well.heads[-1]
             documented = (await client.get("/openapi.json")).json()["paths"]["/ask"]["get"]["responses"]
             assert {"502", "503", "504"} <= set(documented)
+
+
+async def test_a_websocket_calls_others_too() -> None:
+    nowhere = SecretStr("postgresql://u:p@127.0.0.1:1/db"), SecretStr("redis://127.0.0.1:1/0")
+    app = Bare(Settings(database_url=nowhere[0], redis_url=nowhere[1], db_connection_budget=8), [router])
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with app.router.lifespan_context(app), host(answers()) as well:
+        query = urlencode({"url": well.url}).encode()
+        scope = {"type": "websocket", "scheme": "ws", "path": "/ask", "query_string": query, "headers": []}
+        await app(scope, receive, send)
+    assert [message.get("text") for message in sent] == [None, "200", None]
 
 
 async def test_a_call_has_a_time_of_its_own(http: HttpClient) -> None:

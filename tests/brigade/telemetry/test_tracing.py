@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ import pytest
 from opentelemetry import trace as otel_trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from websockets.sync.client import connect
 
 from brigade.lanes import CpuLane
 from brigade.telemetry import tracing
@@ -111,6 +113,52 @@ def test_a_trace_holds_the_request_its_sql_its_redis_and_its_lane(
     assert "example.com" not in texts[0]
     lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
     assert {line.get("trace_id") for line in lines if line["event"] == "request"} == wanted.keys()
+
+
+def attributes_of(span: Span) -> dict[str, object]:
+    return {each.key: each.value.string_value or each.value.int_value for each in span.attributes}
+
+
+@pytest.mark.drives("links")
+def test_a_websocket_is_a_span_until_it_is_closed(start_service: StartService, receiver: Receiver) -> None:
+    service = start_service(workers=1, **variables(receiver))  # type: ignore[arg-type]
+    httpx.post(f"{service.url}/links", json={"url": "https://example.com", "code": "traced"}).raise_for_status()
+    headers, url = {"traceparent": f"00-{TRACE}-{CALLER}-01"}, service.url.replace("http", "ws", 1)
+    with connect(f"{url}/links/traced/live", additional_headers=headers, proxy=None) as client:
+        client.recv()
+        time.sleep(0.3)
+        client.close(3333)
+    eventually(partial(receiver.holds, TRACE, {"WS /links/{code}/live"}))
+    span = receiver.of(TRACE)["WS /links/{code}/live"]
+    assert span.parent_span_id.hex() == CALLER
+    assert span.end_time_unix_nano - span.start_time_unix_nano > 0.3e9
+    told = attributes_of(span)
+    assert (told["http.response.status_code"], told["websocket.close_code"]) == (101, 3333)
+    assert span.status.code == span.status.STATUS_CODE_UNSET
+    lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+    assert [line["trace_id"] for line in lines if line["event"] == "websocket"] == [TRACE]
+    statements = [each for each in receiver.spans if each.trace_id.hex() == TRACE and each.name.startswith("sql")]
+    assert len(statements) <= 1, "what the worker does by itself is in the trace"
+
+
+def test_a_call_to_another_service_continues_the_trace_and_the_request_there(
+    start_service: StartService, receiver: Receiver
+) -> None:
+    """The other service is this one."""
+    service = start_service(workers=1, **variables(receiver))  # type: ignore[arg-type]
+    trace = f"{int(TRACE, 16) + 1:032x}"
+    headers = {"traceparent": f"00-{trace}-{CALLER}-01", "X-Request-ID": "from-outside"}
+    httpx.get(f"{service.url}/lab/io/http?ms=5", headers=headers).raise_for_status()
+    host = service.url.removeprefix("http://")
+    names = ["GET /lab/io/{kind}", f"GET {host}", "GET /lab/sleep/awaited"]
+    eventually(partial(receiver.holds, trace, set(names)))
+    asked, call, there = (receiver.of(trace)[name] for name in names)
+    assert asked.parent_span_id.hex() == CALLER
+    assert there.parent_span_id == call.span_id
+    assert (call.kind, there.kind) == (Span.SPAN_KIND_CLIENT, Span.SPAN_KIND_SERVER)
+    lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+    seen = [(line["path"], line["request_id"]) for line in lines if line["event"] == "request"]
+    assert seen == [("/lab/sleep/awaited", "from-outside"), ("/lab/io/http", "from-outside")]
 
 
 @pytest.mark.drives("links")
