@@ -33,5 +33,5 @@ class Machine:
             return []
         return [
             f"This machine's CPU is full ({full:.0f} %), and {others:.1f} of its {cores} cores go neither to the workers nor to "
-            "Locust. Other programs take it, such as databases and this browser: without them the figures are better."
+            "Locust but to other programs, such as databases and this browser: expect worse figures than without them."
         ]

@@ -1,4 +1,4 @@
-"""`python -m loadtests.pictures`: the pictures of docs/locust.md, of two lessons that it runs with one worker and with two.
+"""`python -m loadtests.pictures`: the pictures of docs/locust.md and README, of a lesson with one worker and one with two.
 
 It needs a chromium (`CHROMIUM`, or on the PATH) and four minutes.
 """
@@ -21,7 +21,8 @@ from local.places import ROOT
 from local.process import LocalError, free_port, spawn, terminate
 
 FOLDER = ROOT / "docs" / "pictures"
-WIDTH, HEIGHT = 1180, 640
+WIDTH, HEIGHT, LIVE_HEIGHT = 1180, 640, 760
+LIVE_S = 3
 START_S, LESSON_S = 180, 240
 STAGE_S = 15
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -34,18 +35,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER)
         runs = str(Path(folder) / "runs.jsonl")
-        with _locust(workers=1, runs=runs) as url:
+        with _locust(workers=1, runs=runs) as (url, _):
             _first(browser, url)
-        with _locust(workers=2, runs=runs) as url:
-            _second(browser, url)
+        with _locust(workers=2, runs=runs) as (url, service):
+            _second(browser, url, service)
         browser.close()
 
 
 @contextmanager
-def _locust(*, workers: int, runs: str) -> Iterator[str]:
-    """Start the service and Locust's page as `make locust` does, and yield the address of the page."""
-    port = free_port()
-    variables = {"WEB_CONCURRENCY": str(workers), "PORT": str(free_port()), "LOCUST_RUNS": runs}
+def _locust(*, workers: int, runs: str) -> Iterator[tuple[str, str]]:
+    """Start the service and Locust's page as `make locust` does, and yield the addresses of the page and of the service."""
+    port, service_port = free_port(), free_port()
+    variables = {"WEB_CONCURRENCY": str(workers), "PORT": str(service_port), "LOCUST_RUNS": runs}
     command = [sys.executable, "-m", "loadtests", "--web-port", str(port), "--stage-s", str(STAGE_S)]
     process = spawn(command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.DEVNULL)
     try:
@@ -54,7 +55,7 @@ def _locust(*, workers: int, runs: str) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise LocalError("Locust did not start: run make locust to see why.")
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{service_port}"
     finally:
         terminate(process, signal.SIGINT, within_s=60)
 
@@ -73,13 +74,27 @@ def _first(browser: Browser, url: str) -> None:
     page.close()
 
 
-def _second(browser: Browser, url: str) -> None:
-    """Press Start again: the rows of both runs under each other."""
+def _second(browser: Browser, url: str, service: str) -> None:
+    """Press Start again: the rows of both runs under each other, and the live page after a press of a button."""
     page = _page(browser, url)
     _press_start(page)
     _wait_until_over(page)
     page.get_by_text("computing on the event loop", exact=True).evaluate("row => row.scrollIntoView()")
     _picture(page, "locust-compared")
+    page.close()
+    _live(browser, service)
+
+
+def _live(browser: Browser, service: str) -> None:
+    """Press one button of the lab: blocking calls in the bars of both workers, and the line that blocks them."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": LIVE_HEIGHT}, color_scheme="light")
+    page.goto(f"{service}/lab")
+    page.locator(".lane").nth(1).wait_for()
+    page.wait_for_timeout(LIVE_S * 1000)  # for the workers to learn that somebody looks
+    page.get_by_role("button", name="sleep, blocking").click()
+    page.locator(".culprit").first.wait_for()
+    page.wait_for_timeout(LIVE_S * 1000)
+    _picture(page, "lab-live")
     page.close()
 
 

@@ -1,6 +1,7 @@
 // Draws time as it passes: the lanes of the workers and the row of pings, on one axis.
 
 import { now, pings } from "./ping.js";
+import { muteWord } from "./words.js";
 
 export const LATE_MS = 500; // the axis ends here before now, when every worker has told what it did
 const SILENT_MS = 900;
@@ -65,7 +66,7 @@ export function drawLane(canvas, worker) {
       bar(step.from, step.to, thick, colours[blocked ? "blocked" : step.kind] ?? colours.loop);
     }
   }
-  if (worker.heardAt && end - worker.heardAt > SILENT_MS - LATE_MS) drawSilence(context, x(worker.heardAt), width, height, worker.state.silent ? "silent" : "frozen");
+  if (worker.heardAt && end - worker.heardAt > SILENT_MS - LATE_MS) drawSilence(context, x(worker.heardAt), width, height, muteWord(worker));
 }
 
 /** A worker whose loop stands still cannot tell so: all there is to show is that nothing comes. */

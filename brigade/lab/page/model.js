@@ -21,7 +21,8 @@ class Worker {
     this.lags = []; // {at, ms}
     this.counts = []; // {at, count}
     this.blocks = []; // {at, until, place}
-    this.heardAt = null;
+    this.heardAt = null; // its work
+    this.stateAt = null; // its state, which a thread tells
     this.latencyMs = Infinity;
   }
 
@@ -100,6 +101,7 @@ export function setWorkers(states) {
   for (const state of states) {
     if (!workers.has(state.id)) workers.set(state.id, new Worker(state));
     workers.get(state.id).state = state;
+    workers.get(state.id).stateAt = now();
   }
   return before !== [...workers.keys()].join();
 }

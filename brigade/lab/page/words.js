@@ -20,13 +20,21 @@ const WHY = {
   starting: "",
 };
 
+/** Without news of its work and of its state it is the only worker, and frozen. With its state it is only too busy to tell more. */
+export const muteWord = ({ state, stateAt }) => (state.silent ? "silent" : state.state === "frozen" || now() - stateAt > 1500 ? "frozen" : "no news");
+function muteSentence(worker) {
+  const since = milliseconds(now() - worker.heardAt);
+  if (muteWord(worker) === "frozen") return `Worker ${worker.state.pid} is frozen for ${since}${WHY.frozen}.`;
+  return `Worker ${worker.state.pid} has not told what it does for ${since}: its loop is late for everything.`;
+}
+
 export function idleSentence({ p99, rate }) {
   const died = dead.find((one) => now() - one.at < DEAD_MS);
   if (died) return `Worker ${died.pid} is dead: its process ended ${milliseconds(now() - died.at)} ago.`;
   const odd = [...workers.values()].find((worker) => worker.state.state !== "serving");
   if (odd) return `Worker ${odd.state.pid} is ${stateWords(odd.state)}${WHY[odd.state.silent ? "silent" : odd.state.state]}.`;
   const mute = [...workers.values()].find((worker) => worker.heardAt && now() - worker.heardAt > 1500);
-  if (mute) return `Worker ${mute.state.pid} is frozen for ${milliseconds(now() - mute.heardAt)}${WHY.frozen}.`;
+  if (mute) return muteSentence(mute);
   if (rate < 0.5) return "All loops turn freely, and wait for something to do. Press a button and watch the bars.";
   return `${Math.round(rate)} requests a second, and a ping takes ${milliseconds(p99)} at worst.`;
 }
