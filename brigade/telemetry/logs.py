@@ -136,9 +136,11 @@ def log_access(  # noqa: PLR0913 - an object that holds them would cost as much 
 ) -> None:
     """Write the line of one request that has been answered, or whose client has gone. The default is the current span."""
     if _installed is not None and access_logger.isEnabledFor(logging.INFO):
-        line = _installed.access.line(scope, identifier, status, duration_s, spent)
-        tracing.add_ids(line, span)
-        _installed.access.write(line)
+        access = _installed.access
+        if not access.write_plain(scope, identifier, status, duration_s, spent):
+            line = access.line(scope, identifier, status, duration_s, spent)
+            tracing.add_ids(line, span)
+            access.write(line)
 
 
 def lines_dropped() -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import MutableMapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -87,6 +88,36 @@ async def test_people_are_shown_some_requests_of_a_second_and_told_of_the_others
     access.write(line)
     assert shown[-1] is not line
     assert len(shown) == LINES_FOR_PEOPLE + 2
+
+
+PLAIN = {"method": "GET", "path": "/r/abc", "client": ("127.0.0.1", 1), "route": SimpleNamespace(path="/r/{code}")}
+
+
+@pytest.mark.parametrize(
+    ("scope", "is_plain"),
+    [
+        (PLAIN, True),
+        (PLAIN | {"route": None}, True),
+        (PLAIN | {"client": None}, False),
+        (PLAIN | {"key": "app"}, False),
+        *[
+            (PLAIN | {"path": path}, False)
+            for path in ('/"', "/\\", "/a b", "/\n", "/\x7f", "/é", "/\ud800", "/" + "a" * 300)
+        ],
+        (PLAIN | {"client": ('", "status": 200, "x": "', 0)}, False),
+    ],
+)
+def test_a_line_that_is_written_the_short_way_is_the_same(scope: dict[str, Any], *, is_plain: bool) -> None:
+    lines: list[bytes] = []
+    access = AccessLog(lines.append, as_json, for_people=False)
+    about: Any = ("abc", 0, 0.0123456, {"redis": 0.001, "queue": 0.02})
+    assert access.write_plain(scope, *about) is is_plain
+    if is_plain:
+        access.write(access.line(scope, *about))
+        short, long = map(json.loads, lines)
+        assert list(short) == list(long)
+        assert short | {"timestamp": ""} == long | {"timestamp": ""}
+        assert len(short["timestamp"]) == len(long["timestamp"])
 
 
 def test_a_request_says_where_its_time_went(start_service: StartService) -> None:
