@@ -15,6 +15,8 @@ from brigade.errors import CacheUnavailable, Problem
 from brigade.lab.cache import recently
 from brigade.lab.deps import Lab, LabViewer
 from brigade.lab.jobs import offered
+from brigade.lab.routes import router as experiments
+from brigade.lab.source import sources
 from brigade.resources import Resources
 from brigade.server.lifecycle import lifecycle
 from brigade.web.etag import is_known
@@ -32,6 +34,8 @@ HEADERS = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "ETag": ETAG,
 }
+
+SOURCES = sources(experiments.routes)
 
 router = APIRouter(prefix="/lab")
 
@@ -88,6 +92,7 @@ def _plan(resources: Resources) -> dict[str, Any]:
         "plan": resources.plan.as_json(),
         "blocked_ms": resources.settings.loop_blocked_ms,
         "jobs": offered() is not None,
+        "sources": SOURCES,
     }
 
 

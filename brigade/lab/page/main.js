@@ -5,7 +5,7 @@ import { drawPings, readColours, setBlockedMs } from "./draw.js";
 import { hear, setWorkers } from "./model.js";
 import { startPings } from "./ping.js";
 import { follow } from "./stream.js";
-import { isRunning, showTour } from "./tour.js";
+import { isRunning, showSources, showTour } from "./tour.js";
 import { $, drawLanes, say, showConnection, showFigures, showIncidents, showLanes, showPlan } from "./view.js";
 import { idleSentence } from "./words.js";
 
@@ -23,10 +23,11 @@ showArrivals();
 startPings();
 
 follow({
-  plan({ plan, blocked_ms, jobs }) {
+  plan({ plan, blocked_ms, jobs, sources }) {
     setBlockedMs(blocked_ms);
     document.querySelector('[data-path="cpu/in-job"]').hidden = !jobs;
     showPlan(plan);
+    showSources(sources);
   },
   workers({ workers, complete }) {
     if (setWorkers(workers)) showLanes();

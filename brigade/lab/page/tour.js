@@ -2,6 +2,7 @@
 
 import { stopArrivals } from "./arrivals.js";
 import { AT_ONCE, experimentOf, groups, MS, run, TOTAL } from "./experiments.js";
+import { askGuess, guessOf, showSource } from "./guess.js";
 import { workers } from "./model.js";
 import { $, element, say } from "./view.js";
 import { milliseconds } from "./words.js";
@@ -40,7 +41,9 @@ export function showTour() {
       { id: `step-${index}` },
       element("h3", {}, step.title),
       element("p", { class: "expect", id: `expect-${index}` }, step.expect),
+      askGuess(index),
       button,
+      element("pre", { class: "source" }),
       element("div", { class: "result", "aria-live": "polite" }),
     );
     $("steps").append(item);
@@ -48,6 +51,8 @@ export function showTour() {
   markCurrent();
   showMemory();
 }
+
+export const showSources = (sources) => STEPS.forEach(({ path }, at) => showSource($(`step-${at}`), sources, path));
 
 async function start(path, button, index = STEPS.findIndex((step) => step.path === path)) {
   if (running) return;
@@ -75,14 +80,14 @@ function summary({ path, tookMs, refused, before, during }) {
 }
 
 function showResult(index, result) {
-  results[index] = result;
-  const most = Math.max(...results.filter(Boolean).map((one) => Math.max(one.before, one.during)));
+  results[index] = { ...result, guess: guessOf(index) };
+  const most = Math.max(...results.filter(Boolean).map((one) => Math.max(one.before, one.during, one.guess)));
   results.forEach((one, at) => one && drawResult($(`step-${at}`), one, most));
   if (index >= 4) remember(result);
   markCurrent();
 }
 
-function drawResult(item, { before, during, tookMs }, most) {
+function drawResult(item, { before, during, guess, tookMs }, most) {
   item.dataset.done = "";
   const width = (ms) => `${Math.max(1, (Math.log10(Math.max(1, ms)) / Math.log10(Math.max(10, most))) * 100)}%`;
   const row = (name, ms) => {
@@ -92,7 +97,8 @@ function drawResult(item, { before, during, tookMs }, most) {
     return element("div", {}, element("span", {}, name), element("b", {}, milliseconds(ms)), bar);
   };
   const title = element("p", {}, `ping p99; the burst took ${milliseconds(tookMs)}`);
-  item.querySelector(".result").replaceChildren(title, row("before", before), row("during", during));
+  const guessed = guess === null ? [] : [row("your guess", guess)];
+  item.querySelector(".result").replaceChildren(title, row("before", before), ...guessed, row("during", during));
 }
 
 /** The first step not yet tried; it says so to everyone. */

@@ -128,14 +128,29 @@ def test_the_tour_shows_the_ping_before_and_during_each_step(page: Page) -> None
     steps = page.locator("#steps > li")
     expect(steps).to_have_count(6)
     expect(steps.nth(0)).to_have_attribute("aria-current", "step")
+    steps.nth(0).get_by_role("slider").press("End")
     steps.nth(0).get_by_role("button").press("Enter")
     ended(page)
+    expect(steps.nth(0).locator(".result")).to_contain_text("your guess5.0 s")
     expect(steps.nth(0).locator(".result")).to_contain_text("before")
     expect(steps.nth(0).locator(".result")).to_contain_text("during")
     expect(steps.nth(1)).to_have_attribute("aria-current", "step")
     steps.nth(5).get_by_role("button").click()
     ended(page)
     expect(steps.nth(5)).to_contain_text("2 workers: ")
+
+
+def test_a_step_shows_the_code_that_runs_as_one_line_that_differs(page: Page) -> None:
+    expect(page.locator("#steps ins")).to_have_count(6)
+    changed = [step.locator("ins").all_inner_texts() for step in page.locator("#steps > li").all()]
+    assert [[line.strip("+ \n") for line in lines] for lines in changed] == [
+        ["await asyncio.sleep(task.ms / 1000)"],
+        ["time.sleep(task.ms / 1000)"],
+        ["async def route(task: LabTask) -> Answer:"],
+        ["def route(task: LabTask) -> Answer:"],
+        ["@on_cpu_lane"],
+        ["@on_cpu_lane"],
+    ]
 
 
 def test_arrivals_follow_littles_law_and_draw_a_point_for_each_window(page: Page) -> None:
