@@ -37,7 +37,10 @@ def reload() -> int:
     # As `make run` has it, which another terminal need not have.
     rehearsal = subprocess.run([sys.executable, "-m", PACKAGE, "rehearse"], cwd=ROOT, env=master.environ(), check=False)
     if rehearsal.returncode != 0:
-        raise LocalError("Not reloaded: new workers could not start, for the reason above. The old ones serve on.")
+        raise LocalError(
+            "Not reloaded: new workers could not start, for the reason above, and the old ones serve on. "
+            "If a migration is pending, run make migrate first."
+        )
     master.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while old & (workers := set(master.children())):

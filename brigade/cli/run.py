@@ -128,7 +128,7 @@ def check_schema(lacking: Sequence[Script], command: str) -> None:
     """
     if lacking:
         names = ", ".join(script.revision for script in lacking)
-        raise CommandError(f"The database lacks {len(lacking)} migrations ({names}): run {command} migrate.")
+        raise CommandError(f"The database lacks migrations ({names}): run {command} migrate.")
 
 
 def check_pooler(settings: Settings, facts: PostgresFacts) -> None:
