@@ -19,9 +19,11 @@ from pgqueuer.core.sm import SchedulerManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job as Row
 
+from brigade.errors import SchemaBehind
 from brigade.jobs import Job, JobRun, registered, rows
 from brigade.resources import Resources
 from brigade.stores.postgres_errors import POSTGRES_FAILURES
+from brigade.stores.schema import schema
 from brigade.tasks import end, supervised
 from brigade.telemetry import tracing
 from brigade.telemetry.metrics import counter, gauge, histogram
@@ -117,7 +119,7 @@ class Runner:
             log.info("job given back", job=job.name, job_id=row.id)
             raise RetryRequested(reason="The runner stopped.") from None
         except Exception as error:
-            await self._patiently("SELECT 1")
+            await self._until_postgres_is_well()
             self._failed(job, run, error)
             raise RetryRequested(delay=timedelta(seconds=job.pause_s(number)), reason=str(error)) from error
         DONE.labels(job.name).inc()
@@ -130,6 +132,18 @@ class Runner:
             except POSTGRES_FAILURES:
                 if self._stopping:
                     raise
+                await asyncio.sleep(AGAIN_S)
+
+    async def _until_postgres_is_well(self) -> None:
+        """Wait until Postgres answers and has every migration: an attempt that failed for want of one is not the job's fault."""
+        while True:
+            try:
+                async with self.resources.pg.acquire() as connection:
+                    await schema.check(connection)
+                    return
+            except (*POSTGRES_FAILURES, SchemaBehind):
+                if self._stopping:
+                    raise RetryRequested(reason="The runner stopped.") from None
                 await asyncio.sleep(AGAIN_S)
 
     async def _call(self, job: Job, run: JobRun, row: Row) -> None:

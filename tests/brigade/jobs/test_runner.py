@@ -217,6 +217,22 @@ async def test_an_outage_of_postgres_makes_no_job_dead(pg: Any, work: Work, post
     assert await pg.fetchval("SELECT count(*) FROM cooked WHERE dish = 9") == 1
 
 
+async def test_a_schema_that_is_behind_makes_no_job_dead(pg: Any, work: Work) -> None:
+    """A job fails at once and has two attempts; it is given up when the migrations are there, and not before."""
+    await pg.execute("DELETE FROM alembic_version WHERE version_num = 'brigade_0001'")
+    async with pg.acquire() as connection:
+        number = await job_named("burn").enqueue(connection, dish=5)
+    runner = work()
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 5)")
+    await asyncio.sleep(1.5)  # in which the next attempt would be due
+    assert await pg.fetchval("SELECT status::text FROM pgqueuer WHERE id = $1", number) == "picked"
+    await pg.execute("INSERT INTO alembic_version VALUES ('brigade_0001')")
+    await until(pg, "SELECT status = 'failed' FROM pgqueuer WHERE id = $1", number)
+    assert await pg.fetchval("SELECT count(*) FROM cooked WHERE dish = 5") == 2
+    runner.terminate()
+    assert runner.wait(30) == 0
+
+
 async def test_a_runner_outlives_a_schema_without_its_tables(pg: Any, work: Work, shop: Path) -> None:
     said = (shop / "log").stat().st_size
     runner = work()
