@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import uvloop
@@ -45,6 +46,14 @@ async def _load(address: Address, load: Load, workers: int, begin: float, end: f
     return tally
 
 
+def moments(load: Load, begin: float, end: float) -> Iterator[float]:
+    """Yield when each request is due: evenly spaced, or at the moments of a Poisson process."""
+    due = begin
+    while due < end:
+        yield due
+        due += random.expovariate(load.arrivals) if load.poisson else 1 / load.arrivals
+
+
 async def _arrive(address: Address, load: Load, tally: Tally, begin: float, end: float) -> Tally:
     """Send each request at its moment. Its latency counts from then on, so that no wait is left out.
 
@@ -66,11 +75,9 @@ async def _arrive(address: Address, load: Load, tally: Tally, begin: float, end:
         idle.append(connection)
 
     async with metered(tally, begin, end):
-        due = begin
-        while due < end:
+        for due in moments(load, begin, end):
             await asyncio.sleep(due - time.monotonic())
             waiting[asyncio.create_task(ask(due))] = due
-            due += random.expovariate(load.arrivals) if load.poisson else 1 / load.arrivals
         await asyncio.wait(waiting, timeout=max(0.0, end - time.monotonic()))
     for task, came in waiting.items():
         if not task.done():

@@ -1,15 +1,19 @@
 """The load generator against small servers whose behaviour is known exactly."""
 
 import asyncio
+import itertools
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from statistics import mean, variance
 
 import pytest
 
 from proof.prove.connection import Address
-from proof.prove.generate import run_load
+from proof.prove.generate import moments, run_load
 from proof.prove.ping import run_ping
 from proof.prove.window import Load, percentiles
 
@@ -113,6 +117,26 @@ def test_load_that_is_held_is_asked_again_at_the_end() -> None:
         tally = run_load(address, Load("/", 300, hold=True), 1, *_soon(1))
     assert tally.connected == 300
     assert tally.statuses == {"200": 300}
+
+
+def test_arrivals_come_evenly_or_as_a_poisson_process() -> None:
+    random.seed(7)
+    even = list(moments(Load("/", 1, arrivals=50), 0, 100))
+    assert {round(later - earlier, 6) for earlier, later in itertools.pairwise(even)} == {0.02}
+    counts = Counter(int(due) for due in moments(Load("/", 1, arrivals=50, poisson=True), 0, 1000))
+    # In a Poisson process the variance of the count of a second is its mean.
+    assert mean(counts.values()) == pytest.approx(50, rel=0.02)
+    assert variance(counts.values()) == pytest.approx(50, rel=0.15)
+
+
+def test_arrivals_do_not_slow_down_with_the_server_and_count_from_when_they_were_due() -> None:
+    with server(0.1, serially=True) as address:
+        waiting = run_load(address, Load("/", 1), 1, *_soon(2))
+        arriving = run_load(address, Load("/", 1, arrivals=20), 1, *_soon(2))
+    assert percentiles(waiting.latencies_ms).max < 500
+    # 40 came in 2 s and 20 were served: the 20 that still wait count, too, and the last served waited for 1 s.
+    assert len(arriving.latencies_ms) == 40
+    assert percentiles(arriving.latencies_ms).max == pytest.approx(1000, rel=0.25)
 
 
 def test_ping_that_waits_counts_for_all_that_would_have_come_meanwhile() -> None:
