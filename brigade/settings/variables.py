@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     stop_delay_s: NonNegativeFloat = 0.0
     """Seconds a stopping service still accepts connections while /readyz says 503, so that a proxy can look elsewhere."""
     worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
-    """Seconds an event loop may be blocked before its worker is replaced."""
+    """Seconds an event loop may be blocked, or a worker may take to start, before that worker is replaced."""
     keepalive_s: NonNegativeFloat = 75.0
     """Seconds an idle connection is kept; more than the proxy in front keeps it."""
     header_timeout_s: PositiveFloat = 10.0
