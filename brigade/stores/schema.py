@@ -45,13 +45,18 @@ class Schema:
         self._lacking: list[str] = []
 
     def expect(self, features: Iterable[Path]) -> None:
-        """Read the migrations of the features in these folders, and the engine's own where one of them has jobs."""
+        """Read the migrations of the features in these folders, and the engine's own where one of them has jobs.
+
+        Where one computes its revision, or cannot be read, nobody knows what is lacking, and nothing is expected.
+        """
         folders = [feature / "migrations" for feature in features]
         if any((folder.parent / "jobs.py").exists() for folder in folders):
             folders.append(ENGINE)
-        self.revisions = dict(
-            found for folder in folders for file in sorted(folder.glob("*.py")) if (found := _revision_in(file))
-        )
+        files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+        try:
+            self.revisions = dict(found for file in files if (found := _revision_in(file)))
+        except (OSError, SyntaxError, ValueError):
+            self.revisions = {}
         self._looked_at = -REMEMBERED_S
 
     def lacking(self, heads: Collection[str]) -> list[str]:

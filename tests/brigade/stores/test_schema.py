@@ -45,6 +45,13 @@ def test_a_database_lacks_what_its_heads_do_not_build_on(schema: Schema, heads: 
     assert schema.lacking(heads) == lacking
 
 
+@pytest.mark.parametrize("text", ['revision = "links_" + "0004"', "revision = (", "\0"])
+def test_nothing_is_expected_where_a_migration_cannot_be_read(schema: Schema, tmp_path: Path, text: str) -> None:
+    (tmp_path / "links" / "migrations" / "0004.py").write_text(text)
+    schema.expect([tmp_path / "links"])
+    assert schema.lacking([]) == []
+
+
 def test_workers_and_the_command_read_the_same_migrations() -> None:
     features = Path(service.__file__).parent / "features"
     found = Schema()
