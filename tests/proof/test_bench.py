@@ -1,14 +1,16 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from proof.bench import figures
+from proof.bench import figures, jobs, outgoing, streams
 from proof.bench.client import get, post_link
 from proof.bench.redis_tls import REDIS, redis_over_tls
 from proof.bench.sample import Sample, Series
@@ -68,3 +70,20 @@ def test_a_key_is_sent_with_every_request() -> None:
         head, _, body = request.partition(b"\r\n\r\n")
         assert b"\r\nX-API-Key: secret" in head
         assert not body or b"Content-Length: %d" % len(body) in head
+
+
+def test_clients_for_calls_are_compared_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    outgoing.main(["--calls", "64", "--rounds", "1"])
+    told = capsys.readouterr().out
+    assert "one round" in told
+    assert [line.split()[0] for line in told.splitlines()[1:]] == [name for name in outgoing.CLIENTS if find_spec(name)]
+
+
+def test_streams_and_jobs_have_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    streams.main(["--held", "20", "--seconds", "0.2"])
+    jobs.main(["--jobs", "20"])
+    told = capsys.readouterr().out
+    figures_of = {line.split("  ")[0]: re.findall(r"[\d,.]+(?= |/s)", line) for line in told.splitlines()}
+    for kind in ("a WebSocket", "an event stream"):
+        assert all(float(figure.replace(",", "")) > 0 for figure in figures_of[kind][1:]), told
+    assert re.search(r"20 jobs that do nothing: \d+/s", told)
