@@ -14,7 +14,8 @@ from prometheus_client.mmap_dict import MmapedDict
 SIZES = {"counter": 1 << 16, "gauge_liveall": 1 << 16, "histogram": 1 << 18}
 """Bytes by the kind of file. The sample needs a third of each; prometheus_client makes a file longer where it has to."""
 
-_in_files = values.ValueClass
+# A reload imports this again, maybe in a master that counts in memory.
+_in_files = values.ValueClass if values.ValueClass is not values.MutexValue else values.get_value_class()
 log = logging.getLogger("gunicorn.error")
 
 
