@@ -3,6 +3,7 @@
 import statistics
 from collections import deque
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -24,14 +25,22 @@ class Machine:
     def add(self, machine_percent: float, known_percent: float) -> None:
         self._seconds.append((machine_percent, known_percent))
 
-    def warnings(self, cores: int) -> Sequence[str]:
-        if len(self._seconds) < SECONDS:
-            return []
-        full = statistics.median(machine for machine, _ in self._seconds)
+    def others_cores(self, cores: int) -> float:
+        """Return the cores that other programs use while all are busy; 0 where they take nothing that is asked for."""
+        if len(self._seconds) < SECONDS or statistics.median(machine for machine, _ in self._seconds) < FULL_PERCENT:
+            return 0.0
         others = statistics.median(machine * cores - known for machine, known in self._seconds) / 100
-        if full < FULL_PERCENT or others < OTHERS_CORES:
+        return round(others, 1) if others >= OTHERS_CORES else 0.0
+
+    def warnings(self, cores: int) -> Sequence[str]:
+        if not (others := self.others_cores(cores)):
             return []
         return [
-            f"This machine's CPU is full ({full:.0f} %), and {others:.1f} of its {cores} cores go neither to the workers nor to "
-            "Locust but to other programs, such as databases and this browser: expect worse figures than without them."
+            f"This machine's CPU is full, and {others} of its {cores} cores go neither to the workers nor to Locust but to "
+            "other programs, such as databases and this browser: expect worse figures than without them."
         ]
+
+
+def is_beside(host: str | None) -> bool:
+    """Whether the service is on Locust's machine."""
+    return urlsplit(host or "").hostname in {"127.0.0.1", "::1", "localhost", "proxy"}

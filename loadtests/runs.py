@@ -40,6 +40,8 @@ class Run:
     p50_ms: float | None = None
     """Half of the answers took so long at most; arrivals count from the moment at which each was due."""
     p99_ms: float | None = None
+    others_cores: float = 0.0
+    """Cores that other programs used while all of them were busy."""
 
 
 class Runs:
@@ -101,7 +103,9 @@ def says(rows: Sequence[Run]) -> str:
     else:
         ratio = many.answers_per_s / few.answers_per_s
         verdict = f"{ratio:.1f} times" + ("" if ratio >= SAME or ratio <= 1 / SAME else ", which is the same")
-    return f"{_rate(few)} with {_workers(few)}, {_rate(many)} with {_workers(many)}: {verdict}."
+    taken = max(few.others_cores, many.others_cores)
+    doubt = f" Other programs took {taken} cores meanwhile, so trust this little." if taken else ""
+    return f"{_rate(few)} with {_workers(few)}, {_rate(many)} with {_workers(many)}: {verdict}.{doubt}"
 
 
 def _rate(run: Run) -> str:

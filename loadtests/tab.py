@@ -10,7 +10,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import gevent
 from flask import Flask, Response, abort, jsonify
@@ -20,6 +19,7 @@ from locust.runners import WorkerRunner
 from locust.web import WebUI
 
 from loadtests.lesson import LESSON_TEXT, LESSON_TITLE, STAGES, Lesson, scenarios, told
+from loadtests.machine import is_beside
 from loadtests.options import LESSON
 from loadtests.runs import Runs
 from loadtests.shown import about, notes, table
@@ -126,8 +126,7 @@ def _state(watch: Watch) -> dict[str, Any]:
 def _beside(watch: Watch) -> list[str]:
     """Warn of a generator, and of others, on the service's machine: they use some of the CPU that is measured."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    host = urlsplit(watch.environment.host or "").hostname
-    if host not in {"127.0.0.1", "::1", "localhost", "proxy"}:
+    if not is_beside(watch.environment.host):
         return []
     shared = f"Locust and the service share {cores} cores here: with as many workers as cores, the ratios below are too small."
     return [*(watch.machine.warnings(os.cpu_count() or 1) if watch.running else []), shared]

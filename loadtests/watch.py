@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter, deque
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -11,7 +12,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from loadtests.lesson import Lesson, Stage, stage_at
-from loadtests.machine import Machine
+from loadtests.machine import Machine, is_beside
 from loadtests.measured import Figures, everywhere, here
 from loadtests.options import option
 from loadtests.recent import Recent
@@ -145,7 +146,8 @@ class Watch:
         crowd: int = ended.stage.scenario.crowd
         users = crowd if ended.stage.of > 1 else option(self.environment, "num_users") or crowd
         if run := ended.run(self.workers.plan, users):
-            self.runs.add(run)
+            others = self.machine.others_cores(os.cpu_count() or 1) if is_beside(self.environment.host) else 0.0
+            self.runs.add(replace(run, others_cores=others))
 
 
 def generator_cpu(environment: Environment) -> list[float]:
