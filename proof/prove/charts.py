@@ -15,6 +15,7 @@ from matplotlib.ticker import StrMethodFormatter
 from proof.prove.evidence import ping_p99s_ms, rates
 from proof.prove.experiments.arrivals import CLOSED, OPEN, OUTAGE_MS
 from proof.prove.experiments.placement import PLACES
+from proof.prove.experiments.queue import SHARES, alone_ms, means_ms, predicted_ms, utilisation
 from proof.prove.experiments.scaling import cpu
 from proof.prove.experiments.spread import WINDOW as SPREAD
 from proof.prove.experiments.waiting import (
@@ -162,10 +163,23 @@ def _draw_arrivals(proof: Proof, axes: Axes) -> None:
     axes.set_xlabel("latency, ms (logarithmic)")
 
 
+def _draw_queue(proof: Proof, axes: Axes) -> None:
+    results = proof.results["queue"]
+    loads = np.linspace(0, 0.95, 80)
+    axes.plot(loads, [predicted_ms(alone_ms(results), load) for load in loads], color=FAINT, label="predicted (M/D/1)")
+    points = [(utilisation(results, share), mean_ms) for share in SHARES for mean_ms in means_ms(results, share)]
+    axes.plot([load for load, _ in points], [mean_ms for _, mean_ms in points], "o", color=GOOD, label="measured")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("utilisation: arrivals a second x seconds that each takes")
+    axes.set_ylabel("mean time inside, ms")
+    axes.legend(loc="upper left")
+
+
 CHARTS = (
     Chart("ping", "What a ping feels beside CPU work, by where that runs", "placement", _draw_placement),
     Chart("throughput", "CPU work grows with the workers, up to the cores", "scaling", _draw_throughput),
     Chart("waiting", "One worker: who awaits has all its users under way at once", "awaiting", _draw_waiting),
     Chart("spread", "Who did the work", "spread", _draw_spread, size=(7.2, 2.2)),
     Chart("arrivals", f"One outage of {OUTAGE_MS} ms, seen twice", "arrivals", _draw_arrivals, size=(7.2, 2.2)),
+    Chart("queue", "Nearly full is slow: one worker, 20 ms a request", "queue", _draw_queue),
 )

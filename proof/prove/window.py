@@ -54,6 +54,7 @@ class Percentiles:
     p50: float = 0
     p99: float = 0
     max: float = 0
+    mean: float = 0
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,4 @@ class Tally:
 def percentiles(values_ms: Sequence[float]) -> Percentiles:
     ordered = sorted(values_ms) or [0.0]
     at = [ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 99, 100)]
-    return Percentiles(*(round(value, 3) for value in at))
+    return Percentiles(*(round(value, 3) for value in (*at, sum(ordered) / len(ordered))))

@@ -61,7 +61,7 @@ def _sample(window: Window) -> Sample:
         statuses={"200": round(rate * window.seconds), **({"503": 90} if window.name == CROWDED else {})}
         if window.load
         else {},
-        latency_ms=Percentiles(latency_ms, latency_ms, latency_ms),
+        latency_ms=Percentiles(latency_ms, latency_ms, latency_ms, latency_ms),
         ping_ms=Percentiles(1, PINGS_MS.get(window.name, 0.0), 300) if window.ping else Percentiles(),
         by_worker={"host:4711": 61, "host:4712": 55},
         connected=10_000 if window.name == FULL else 0,
@@ -103,7 +103,7 @@ def test_report_shows_every_claim_and_its_verdict(proof: Proof, tmp_path: Path, 
     report, _ = write(proof, tmp_path)
     page.goto(report.as_uri())
     rows = page.locator("#verdicts tbody tr")
-    expect(rows).to_have_count(16)
+    expect(rows).to_have_count(17)
     expect(rows.filter(has_text="Nothing in the redirect blocks")).to_contain_text("cannot be told here")
     expect(rows.filter(has_text="2 workers do 2 times")).to_contain_text("proved")
     expect(page.locator("#parallelism tr").filter(has_text="4 workers")).to_contain_text("39.3")
