@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,4 +116,13 @@ def test_route_of_another_machine_is_judged_by_what_workers_say(running: int, pi
     quiet = _elsewhere(1, 0, cpu_percent=3, running=0, ping_ms=1)
     alone = _elsewhere(1, 20, cpu_percent=98, running=running, ping_ms=ping_ms / 4)
     company = _elsewhere(8, 20, cpu_percent=99, running=running, ping_ms=ping_ms)
+    assert judge(Route("GET", "/"), Findings(quiet, alone, {1: company})).kind == kind
+
+
+@pytest.mark.parametrize(("starved", "kind"), [(0.1, "waits its turn"), (1.5, "cannot be told")])
+def test_route_on_a_machine_that_had_no_time_is_not_taken_for_a_lock(starved: float, kind: str) -> None:
+    quiet = _elsewhere(1, 0, cpu_percent=3, running=0, ping_ms=1)
+    alone = _elsewhere(1, 20, cpu_percent=3, running=0, ping_ms=1)
+    company = _elsewhere(45, 10, cpu_percent=3, running=0, ping_ms=2)
+    company.samples[0] = replace(company.samples[0], starved_cores=starved)
     assert judge(Route("GET", "/"), Findings(quiet, alone, {1: company})).kind == kind

@@ -1,4 +1,4 @@
-"""What a request waits as arrivals fill the one thread of a worker: predicted by queueing theory, and measured."""
+"""The wait of a request as arrivals fill one worker: predicted by queueing theory, and measured."""
 
 from statistics import median
 
@@ -22,7 +22,7 @@ def means_ms(results: Results, share: float) -> list[float]:
 
 
 def alone_ms(results: Results) -> float:
-    """How long a request takes where none waits, which is most of them at the smallest share."""
+    """The time of a request that waits for no other, as most do at the smallest share."""
     return median(sample.latency_ms.p50 for sample in results[at_share(SHARES[0])])
 
 

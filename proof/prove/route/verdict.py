@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from proof.prove.evidence import REFUSALS
+from proof.prove.evidence import REFUSALS, STARVED
 from proof.prove.route.measured import Findings
 from proof.prove.route.places import place_of
 from proof.prove.route.route import Route
@@ -15,6 +15,8 @@ COMPUTES_SHARE = 0.3
 BLOCKED_SHARE = 0.3
 OVERLAPS = 0.5
 """Share of the users whose requests are under way at once."""
+HELD = 0.7
+"""Requests under way at once behind a lock of one place, at least: it is hardly ever free while many want it."""
 REPEATED = 5
 FULL_SHARE = 0.25
 """Share of the looks at /workers. It is low because a busy machine delays the looks."""
@@ -136,6 +138,10 @@ def _waits_in_turn(_: Route, found: Findings) -> Verdict | None:
             "scaling",
             (arithmetic, f"the loop computed, or wanted to, for {first.cpu_cores().wanted:.0%} of the time"),
         )
+    if found.at_once < HELD and first.starved > STARVED:
+        busy = "The machine was too busy: even a lock would have let more requests through."
+        evidence = (arithmetic, f"our processes waited for {number(first.starved)} cores")
+        return Verdict("cannot be told", busy, "run this command again on a calmer machine", "", evidence)
     places = sum(worker["db_pool"]["max"] for worker in first.seen.workers[-first.workers :])
     full = first.seen.share(lambda worker: worker["db_pool"]["in_use"] >= worker["db_pool"]["max"])
     if full > FULL_SHARE and found.at_once > places / 2:
