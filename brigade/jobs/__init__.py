@@ -4,7 +4,7 @@ A job is a row of the database, so it is committed or rolled back with what it b
 the runner, `python -m service work`, imports the library behind it.
 """
 
-import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -99,7 +99,7 @@ def job(*, attempts: int = 5, backoff_s: float = 2, schedule: str | None = None)
     """
 
     def register(function: Function) -> Job:
-        if not asyncio.iscoroutinefunction(function):
+        if not inspect.iscoroutinefunction(function):
             raise TypeError(f"{function.__qualname__} is not async: compute with `await run.compute(function, ...)`")
         feature = function.__module__.removesuffix(".jobs").rpartition(".")[2]
         name = f"{feature}.{function.__name__}"
