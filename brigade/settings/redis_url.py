@@ -6,7 +6,7 @@ Refusals quote nothing of a URL but names of options, as the rest may hold a pas
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from brigade.settings.postgres_url import read_host
 
@@ -41,6 +41,19 @@ class RedisUrl:
     sentinel_options: dict[str, Any]
 
 
+def _split(url: str) -> SplitResult:
+    """Split as `urlsplit`, which refuses an IPv6 address behind a comma since Python 3.14.
+
+    Raises:
+        ValueError: A bracket has no other one.
+    """
+    before, slashes, rest = url.partition("//")
+    hosts = re.split("[/?#]", rest, maxsplit=1)[0]
+    if hosts.count("[") != hosts.count("]"):
+        raise ValueError("a bracket is missing")
+    return urlsplit(f"{before}{slashes}{rest[len(hosts) :]}")._replace(netloc=hosts)
+
+
 def read_redis_url(url: str) -> RedisUrl:
     """
     Raises:
@@ -51,7 +64,7 @@ def read_redis_url(url: str) -> RedisUrl:
         raise ValueError("must start with redis://, redis+cluster:// or redis+sentinel://")
     kind = scheme["kind"] or "server"
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
     except ValueError:  # its text may quote the password
         raise ValueError("cannot be read: in a password, @ / # ? [ are %40 %2F %23 %3F %5B") from None
     more = dict(parse_qsl(parts.query, keep_blank_values=True))
