@@ -38,7 +38,7 @@ def _quoted(text: str | None) -> bytes:
 
 
 class AccessLog:
-    """Renders the access lines of one process. One costs 3 µs as JSON and 60 as text for people, who get few of them."""
+    """Renders the access lines of one process. One costs 7 µs as JSON and 60 as text for people, who get few of them."""
 
     def __init__(self, put: Callable[[bytes], None], render: Render, *, for_people: bool) -> None:
         self._put = put
@@ -70,7 +70,7 @@ class AccessLog:
     ) -> bool:
         """Write a line as `write` does of `line`, straight into bytes. False for the few that need more than that.
 
-        A dictionary and its rendering took twice as long, half of it for memory that another thread releases.
+        A dictionary and its rendering take 11 µs under load, and this takes 7.
         """
         path, client, route = scope["path"], scope.get("client"), scope.get("route")
         if self._for_people or "key" in scope or not client or tracing.is_on():

@@ -7,13 +7,14 @@ from proof.bench.client import Result
 from proof.bench.deployment import ITERATIONS_PER_MS, Backends, Deployment, deployment
 from proof.bench.generator import at_rate, saturate
 from proof.bench.routes import Progress
+from proof.bench.servers import SERVERS
 
 JOB_MS = 50
 JOBS_AT_ONCE = 4
 """Jobs under way at once for each worker."""
 REDIRECTS_PER_S = 25
 """More than the textbook can do meanwhile would only measure how long its queue gets."""
-PATHS = {"ours": f"/lab/cpu/in-lane?ms={JOB_MS}", "textbook": f"/cpu?iterations={JOB_MS * ITERATIONS_PER_MS}"}
+IN_LANE, IN_TEXTBOOK = f"/lab/cpu/in-lane?ms={JOB_MS}", f"/cpu?iterations={JOB_MS * ITERATIONS_PER_MS}"
 
 
 def beside_redirects(
@@ -28,11 +29,12 @@ def beside_redirects(
         for number in range(rounds):
             for server in (ours, textbook) if number % 2 else (textbook, ours):
                 progress(f"redirect beside CPU work, {server.name}")
-                found[server.name].append(_both(server, seconds))
+                found[server.name].append(both(server, seconds))
     return found
 
 
-def _both(server: Deployment, seconds: int) -> tuple[Result, Result]:
+def both(server: Deployment, seconds: int) -> tuple[Result, Result]:
+    """Return the jobs of one worker that has its lab, and the redirects beside them."""
     jobs: list[Result] = []
     load = threading.Thread(target=lambda: jobs.append(_compute(server, JOBS_AT_ONCE, seconds)))
     load.start()
@@ -43,7 +45,8 @@ def _both(server: Deployment, seconds: int) -> tuple[Result, Result]:
 
 
 def _compute(server: Deployment, connections: int, seconds: int) -> Result:
-    return saturate(server.url, [PATHS[server.name]], connections=connections, seconds=seconds)
+    path = IN_TEXTBOOK if SERVERS[server.name].is_textbook else IN_LANE
+    return saturate(server.url, [path], connections=connections, seconds=seconds)
 
 
 def over_workers(backends: Backends, *, rounds: int, seconds: int, progress: Progress) -> dict[int, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from proof.bench import cpu
 from proof.bench.connections import evenness, keep
 from proof.bench.deployment import Backends, Deployment, deployment
 from proof.bench.life import worker_mb
@@ -34,6 +35,8 @@ class Peer:
     asked: int = 0
     lost: int = 0
     """How many of `asked` requests during the reloads were cut off or not reached."""
+    beside_cpu_p99_ms: float = 0.0
+    """The p99 of redirects while the CPU lane of the one worker is full of jobs."""
     killed_s: float | None = None
     frozen_s: float | None = None
     """Seconds until somebody answers again after all workers were killed, or stand still; None for never."""
@@ -55,6 +58,8 @@ def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress
         with deployment(name, backends, workers=4, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.unevenness = evenness(asyncio.run(keep(server, 0.001)))
             peer.pss_mib = worker_mb(server)
+        with deployment(name, backends, LAB_ENABLED="true") as server:
+            peer.beside_cpu_p99_ms = cpu.both(server, 3 * seconds)[1].p99_ms
         with deployment(name, backends, workers=2, LAB_ENABLED="true", WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.asked, peer.lost = asyncio.run(_reload(server))
         with deployment(name, backends, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:

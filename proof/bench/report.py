@@ -79,12 +79,13 @@ def _routes_table(samples: Samples) -> Table:
 
 def _peers_table(peers: dict[str, Peer]) -> Table:
     table = Table(
-        "server", "route", "requests/s", "CPU us", "p99 ms", "lost in 3 reloads", "killed, s", "frozen, s",
+        "server", "route", "requests/s", "CPU us", "p99 ms", "beside CPU, p99 ms", "lost in 3 reloads", "killed, s", "frozen, s",
         "max / mean of 4", "PSS MiB",
         title="The same service. Speed of one worker, medians of the rounds; the rest of 2 or 4 workers",
     )  # fmt: skip
     for name, peer in peers.items():
         life = [
+            f"{peer.beside_cpu_p99_ms:.0f}",
             f"{peer.lost} of {peer.asked:,}",
             *("never" if seconds is None else f"{seconds:.1f}" for seconds in (peer.killed_s, peer.frozen_s)),
             f"{peer.unevenness:.2f}",
