@@ -32,7 +32,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def families(url: str) -> list[Metric]:
-    return list(text_string_to_metric_families(httpx.get(f"{url}/metrics").raise_for_status().text))
+    return list(text_string_to_metric_families(httpx.get(f"{url}/metrics", verify=False).raise_for_status().text))
 
 
 def samples(url: str, *types: str) -> Samples:
@@ -110,7 +110,7 @@ def _replaced(service: RunningService, old: set[int]) -> bool:
 def test_counts_outlive_a_reload(start_service: StartService) -> None:
     service = start_service(workers=2)
     for _ in range(20):
-        httpx.get(f"{service.url}/nowhere")
+        httpx.get(f"{service.url}/nowhere", verify=False)
     for reloads in (1, 2):
         old = set(service.worker_pids())
         os.kill(service.pid, signal.SIGHUP)
@@ -124,7 +124,7 @@ def test_old_counts_are_gone_after_a_restart(start_service: StartService, tmp_pa
     port, state = free_port(), tmp_path / "state"
     service = start_service(workers=1, PORT=port, STATE_DIR=state)
     for _ in range(20):
-        httpx.get(f"{service.url}/nowhere")
+        httpx.get(f"{service.url}/nowhere", verify=False)
     service.kill()
     service = start_service(workers=1, PORT=port, STATE_DIR=state)
     assert total(service.url, "http_requests_total", route="unmatched") == 0
@@ -215,8 +215,8 @@ def test_what_is_for_operators_can_be_kept_off_the_public_port(start_service: St
 def test_paths_that_are_no_route_share_one_series(start_service: StartService) -> None:
     service = start_service(workers=1)
     for number in range(5):
-        httpx.get(f"{service.url}/{number}/nowhere")
-        httpx.get(f"{service.url}/links/unknown-{number}")
+        httpx.get(f"{service.url}/{number}/nowhere", verify=False)
+        httpx.get(f"{service.url}/links/unknown-{number}", verify=False)
     assert total(service.url, "http_requests_total", route="unmatched", status="404") == 5
     assert total(service.url, "http_requests_total", route="/links/{code}", status="404") == 5
     assert not any(labels and "nowhere" in str(labels) for _, labels in samples(service.url))
@@ -345,7 +345,7 @@ def test_counts_outlive_a_change_of_masters(start_service: StartService) -> None
     """SIGUSR2: the workers of both masters count, and the deaths of either take nothing away."""
     service = start_service(workers=2)
     for _ in range(20):
-        httpx.get(f"{service.url}/nowhere")
+        httpx.get(f"{service.url}/nowhere", verify=False)
     old = set(service.worker_pids())
 
     def counted() -> float:
