@@ -60,6 +60,8 @@ async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: flo
                 log.exception("background task failed and goes on", task=name, left_out=left_out)
         else:
             failures_in_a_row = 0
+        if _is_being_cancelled():  # asyncpg and redis-py may lose a cancellation, or make another error of it
+            raise asyncio.CancelledError
         with suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), _pause_s(every_s, failures_in_a_row))
 

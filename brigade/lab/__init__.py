@@ -30,8 +30,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     pace = await asyncio.to_thread(work.calibrate, resources.settings.state_dir / "lab" / "iterations_per_ms")
     async with aclosing(LabCache(resources)) as cache:
         feed = supervised("lab-feed", Feed(resources, cache).look, every_s=LOOK_EVERY_S)
-        yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
-        await end(feed)
+        try:
+            yield {"lab": Lab(resources, cache, iterations_per_ms=pace)}
+        finally:
+            await end(feed)
 
 
 offer_job = jobs.offered

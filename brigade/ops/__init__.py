@@ -26,11 +26,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     whose = supervised(
         "deployment", partial(resources.deployment.watch, resources.pg, resources.cache), every_s=CHECK_EVERY_S
     )
-    async with Registry(resources) as registry:
-        with Publisher(resources):
-            checks = supervised("readiness", readiness.report, every_s=CHECK_EVERY_S)
-            yield {"registry": registry, "readiness": readiness, "scrapes": Scrapes()}
-            await end(checks, whose)
+    checks = supervised("readiness", readiness.report, every_s=CHECK_EVERY_S)
+    try:
+        async with Registry(resources) as registry:
+            with Publisher(resources):
+                yield {"registry": registry, "readiness": readiness, "scrapes": Scrapes()}
+    finally:  # also where a stop interrupts the start of a feature
+        await end(checks, whose)
 
 
 router = APIRouter(tags=["ops"], lifespan=_lifespan)

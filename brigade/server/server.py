@@ -116,6 +116,8 @@ class Server(uvicorn.Server):
         before.add(sig)
 
     def _give_up_start(self) -> None:
+        logging.getLogger("uvicorn.error").addFilter(_is_not_cancellation)
+        faulthandler.dump_traceback_later(self._settings.graceful_timeout_s - WATCHDOG_MARGIN_S, exit=True)
         self.lifespan.startup_failed = True  # or uvicorn would log the cancellation as an error
         if self._main is not None:
             self._main.cancel()
@@ -185,7 +187,10 @@ class Server(uvicorn.Server):
 
 
 def _is_not_cancellation(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+    """Whether it is another record than that of a cancellation, which Starlette sends uvicorn as text."""
+    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+        return False
+    return not record.getMessage().rstrip().endswith("CancelledError")
 
 
 def _nobody_asks() -> None:

@@ -48,6 +48,25 @@ async def test_a_task_that_a_request_starts_is_not_part_of_the_request() -> None
     await end(task)
 
 
+@pytest.mark.parametrize("other", [None, OSError("it was cancelled")])
+async def test_supervised_task_ends_though_its_step_loses_the_cancellation(other: Exception | None) -> None:
+    begun = asyncio.Event()
+
+    async def step() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if other:
+                raise other from None
+
+    task = supervised("test-loses", step, every_s=0.001)
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+    assert task.cancelled()
+
+
 async def test_supervised_task_survives_every_exception_and_counts_it() -> None:
     lost = asyncio.get_running_loop().create_future()
     lost.cancel()
