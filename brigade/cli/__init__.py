@@ -48,6 +48,11 @@ class Project:
     def command(self) -> str:
         return f"python -m {self.features.parent.name}"
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a feature has jobs, by the module that they are in."""
+        return any(self.features.glob("*/jobs.py"))
+
 
 class CommandError(Exception):
     """A reason to stop, in one sentence for the person at the terminal: no traceback, exit status 1."""

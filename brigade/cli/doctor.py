@@ -19,13 +19,14 @@ from asyncpg.connect_utils import SessionAttribute
 from brigade.cli import CommandError, Project
 from brigade.cli.file_systems import network_type
 from brigade.cli.run import check_pooler, check_state_dir
-from brigade.cli.schema import pending, read_heads, read_scripts
+from brigade.cli.schema import pending, read_scripts
 from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.settings.postgres_url import read_postgres_url
 from brigade.sizing import GENERATIONS, Plan, session_options
+from brigade.stores.schema import read_heads
 
 PROXY_KEEPALIVE_S = 60.0
 """Seconds for which the usual proxies keep an idle connection: nginx's upstreams, the load balancers of AWS."""

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import asyncpg
 
 from brigade.cli import CommandError, Project
-from brigade.cli.schema import uses_jobs
 from brigade.cli.servers import Connection, session
 from brigade.jobs import rows
 from brigade.settings import load_settings
 
 
 def main(project: Project, *, words: Sequence[str]) -> int:
-    if not uses_jobs(project.features):
+    if not project.has_jobs:
         raise CommandError("No feature has a jobs.py, so there are no jobs.")
     ids = _ids(words)
     return asyncio.run(_main(project, ids))

@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from brigade.cli import CommandError, Project
-from brigade.cli.schema import pending, read_heads, read_scripts
+from brigade.cli.schema import pending, read_scripts
 from brigade.cli.servers import Connection, ask_postgres, session
 from brigade.settings import ConfigurationError, load_settings
+from brigade.stores.schema import read_heads
 
 LOCK = 0x6272_6967_6164_65
 """Any number will do, so long as every copy has the same and no other program has it: this one spells "brigade"."""

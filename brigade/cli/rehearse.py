@@ -7,12 +7,12 @@ from importlib import import_module
 import uvloop
 
 from brigade.cli import Project
-from brigade.cli.run import check_schema
-from brigade.cli.schema import pending, read_heads, read_scripts
+from brigade.cli.run import check_schema, lacking_revisions
 from brigade.cli.servers import ServerAway, session
 from brigade.server.rehearsal import start_and_end
 from brigade.settings import Settings, load_settings
 from brigade.sizing import make_plan, read_limits
+from brigade.stores.schema import read_heads
 
 
 def main(project: Project) -> int:
@@ -27,7 +27,6 @@ def main(project: Project) -> int:
 
 async def _check_schema(project: Project, settings: Settings) -> None:
     """New workers would ask for what a pending migration has yet to make. A server that is away holds up no reload."""
-    scripts = read_scripts(project.features)
     with suppress(ServerAway):
         async with session(settings, name="service.rehearse", patience_s=0) as connection:
-            check_schema(pending(scripts, await read_heads(connection)), project.command)
+            check_schema(lacking_revisions(project.features, await read_heads(connection)), project.command)

@@ -11,11 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from alembic.script import Script
 
 from brigade.cli import CommandError, Project
 from brigade.cli.inherited import settle_environment
-from brigade.cli.schema import pending, read_heads, read_scripts
 from brigade.cli.servers import PostgresFacts, ServerAway, ask_postgres, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
@@ -25,6 +23,7 @@ from brigade.stores.copies import sign
 from brigade.stores.deployment import FREE_AFTER_S, Deployment
 from brigade.stores.keys import Keys
 from brigade.stores.redis_client import AnyRedis
+from brigade.stores.schema import Schema, read_heads
 from brigade.telemetry import logs
 
 GUNICORN_CONF = Path(listening.__file__).with_name("gunicorn_conf.py")
@@ -74,12 +73,11 @@ async def _check_servers(project: Project, settings: Settings) -> PostgresFacts 
         CommandError, ConfigurationError: the service could not work with what was answered.
     """
     deployment = Deployment(Keys(settings.deployment_name), address=settings.deployment_address)
-    scripts = read_scripts(project.features)
     facts, lacking = None, []
     try:
         async with session(settings, name="service.run", options=session_options(settings)) as connection:
             facts = await ask_postgres(connection)
-            lacking = pending(scripts, await read_heads(connection))
+            lacking = lacking_revisions(project.features, await read_heads(connection))
             await deployment.identify(connection)
     except ServerAway as reason:
         _warn(reason, "what Redis knows is served until it is back")
@@ -121,14 +119,23 @@ def check_deployment(deployment: Deployment, *, is_ours: bool) -> None:
     )
 
 
-def check_schema(lacking: Sequence[Script], command: str) -> None:
+def lacking_revisions(features: Path, heads: Sequence[str]) -> list[str]:
+    """Return the revisions of the features that a database at `heads` lacks."""
+    schema = Schema(sorted(features.glob("*")))
+    if schema.is_known:
+        return schema.lacking(heads)
+    from brigade.cli.schema import pending, read_scripts  # noqa: PLC0415 - Alembic takes 0.35 s of each start
+
+    return [script.revision for script in pending(read_scripts(features), heads)]
+
+
+def check_schema(lacking: Sequence[str], command: str) -> None:
     """
     Raises:
         CommandError: the database lacks a migration.
     """
     if lacking:
-        names = ", ".join(script.revision for script in lacking)
-        raise CommandError(f"The database lacks migrations ({names}): run {command} migrate.")
+        raise CommandError(f"The database lacks migrations ({', '.join(lacking)}): run {command} migrate.")
 
 
 def check_pooler(settings: Settings, facts: PostgresFacts) -> None:

@@ -10,15 +10,9 @@ from pathlib import Path
 from alembic.script import Script, ScriptDirectory
 
 from brigade.cli import CommandError
-from brigade.cli.servers import Connection
 from brigade.stores.schema import ENGINE
 
 LONGEST_REVISION = 32
-
-
-def uses_jobs(features: Path) -> bool:
-    """Whether a feature has jobs, by the module that they are in."""
-    return any(features.glob("*/jobs.py"))
 
 
 def read_scripts(features: Path) -> ScriptDirectory:
@@ -27,7 +21,7 @@ def read_scripts(features: Path) -> ScriptDirectory:
     Raises:
         CommandError: a revision does not say whose it is, or is longer than the table that keeps it allows.
     """
-    folders = sorted(features.glob("*/migrations")) + ([ENGINE] if uses_jobs(features) else [])
+    folders = sorted(features.glob("*/migrations")) + ([ENGINE] if any(features.glob("*/jobs.py")) else [])
     scripts = ScriptDirectory(str(features), version_locations=[str(folder) for folder in folders])
     for script in scripts.walk_revisions():
         name = Path(script.path).parent.parent.name
@@ -57,9 +51,3 @@ def pending(scripts: ScriptDirectory, heads: Collection[str]) -> list[Script]:
 
 def _is_ahead(labels: Iterable[str], unknown: Iterable[str]) -> bool:
     return any(head.startswith(f"{label}_") for label in labels for head in unknown)
-
-
-async def read_heads(connection: Connection) -> list[str]:
-    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-        return []
-    return [row["version_num"] for row in await connection.fetch("SELECT version_num FROM alembic_version")]

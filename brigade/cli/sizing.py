@@ -5,7 +5,6 @@ from json import dumps
 
 from brigade import sizing
 from brigade.cli import CommandError, Project
-from brigade.cli.schema import uses_jobs
 from brigade.cli.servers import PostgresFacts, ask_postgres, session
 from brigade.settings import Settings, load_settings
 
@@ -18,7 +17,7 @@ def main(project: Project, *, json: bool) -> int:
 
 
 def make_plan(project: Project, settings: Settings, facts: PostgresFacts | None) -> sizing.Plan:
-    limits, jobs = sizing.read_limits(), uses_jobs(project.features)
+    limits, jobs = sizing.read_limits(), project.has_jobs
     if facts is None:
         return sizing.make_plan(settings, limits, jobs=jobs)
     return sizing.make_plan(

@@ -13,7 +13,6 @@ from prometheus_client import start_http_server
 
 from brigade.app import Brigade
 from brigade.cli import CommandError, Project
-from brigade.cli.schema import uses_jobs
 from brigade.jobs import registered
 from brigade.jobs.runner import Runner
 from brigade.resources import open_resources
@@ -33,7 +32,7 @@ _throttle = LogThrottle()
 
 def main(project: Project) -> int:
     settings = load_settings(project.settings)
-    if not uses_jobs(project.features):
+    if not project.has_jobs:
         raise CommandError("No feature has a jobs.py, so there are no jobs to do.")
     module, _, factory = project.app.partition(":")
     app: Brigade = getattr(import_module(module), factory)(settings)

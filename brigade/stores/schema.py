@@ -39,10 +39,12 @@ class Revision:
 
 
 class Schema:
-    def __init__(self) -> None:
-        self.revisions: dict[str, Revision] = {}
-        self._looked_at = -REMEMBERED_S
-        self._lacking: list[str] = []
+    revisions: dict[str, Revision]
+    is_known: bool
+    """Whether the files say which revisions there are, without being run."""
+
+    def __init__(self, features: Iterable[Path] = ()) -> None:
+        self.expect(features)
 
     def expect(self, features: Iterable[Path]) -> None:
         """Read the migrations of the features in these folders, and the engine's own where one of them has jobs.
@@ -57,7 +59,9 @@ class Schema:
             self.revisions = dict(found for file in files if (found := _revision_in(file)))
         except (OSError, SyntaxError, ValueError):
             self.revisions = {}
+        self.is_known = bool(self.revisions) or not files
         self._looked_at = -REMEMBERED_S
+        self._lacking: list[str] = []
 
     def lacking(self, heads: Collection[str]) -> list[str]:
         """Return the revisions that a database at `heads` lacks.
@@ -87,9 +91,7 @@ class Schema:
             SchemaBehind: the database lacks a migration of this code.
         """
         try:
-            heads = [row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")]
-        except asyncpg.UndefinedTableError:
-            heads = []
+            heads = await read_heads(connection)
         except asyncpg.InsufficientPrivilegeError:  # the start has seen it, and nobody else has to
             return
         self._looked_at, self._lacking = time.monotonic(), self.lacking(heads)
@@ -117,6 +119,14 @@ class Schema:
         text = f"the database lacks {', '.join(self._lacking)}: run its migrations ({error})"
         note_refusal("postgres", "SchemaBehind", RuntimeError(text))
         return SchemaBehind("Its migrations have to be applied first.")
+
+
+async def read_heads(connection: Any) -> list[str]:
+    """Return the last revision of each branch that a database has; none where nothing was ever applied."""
+    try:
+        return [row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")]
+    except asyncpg.UndefinedTableError:
+        return []
 
 
 def _revision_in(file: Path) -> tuple[str, Revision] | None:
