@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
 MAX_NAMES = 100
@@ -23,13 +23,7 @@ class Body(BaseModel):
         return value
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain the character U+0000, which Postgres cannot store")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """Text that Postgres can store: it has no NUL. Add a `Field(max_length=...)`."""
 
 

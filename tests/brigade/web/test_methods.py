@@ -3,11 +3,13 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
 
 import httpx
 import pytest
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from pydantic import Field, TypeAdapter, ValidationError
 
 from brigade import Body, Settings, Text, location, route_limits
 from tests.bare import Bare
@@ -184,6 +186,11 @@ def test_a_connection_goes_on_after_a_coded_body(start_service: StartService) ->
         for body in (gzip.compress(b'{"text": "a"}'), bytes(900_000)):
             assert client.post("/notes", content=body, headers=coded).status_code == 415
         assert client.post("/notes", json={"text": "a"}).status_code == 201
+
+
+def test_text_that_is_too_long_is_told_in_characters() -> None:
+    with pytest.raises(ValidationError, match="at most 3 characters"):
+        TypeAdapter(Annotated[Text, Field(max_length=3)]).validate_python("four")
 
 
 async def test_a_body_that_is_missing_is_422(client: httpx.AsyncClient) -> None:
