@@ -1,5 +1,6 @@
 """A project of `make new` comes up by `docker compose up`, and its image has nothing that only the sample needs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ HAS = "import sys; from importlib.util import find_spec; print([name for name in
 def test_new_project_comes_up_without_the_packages_of_the_sample(engine: None, tmp_path: Path) -> None:
     folder = tmp_path / "apples"
     make = [sys.executable, "local/project.py", "new", "apples", str(folder)]
-    subprocess.run(make, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(make, cwd=ROOT, env={"PATH": os.environ["PATH"]}, check=True, capture_output=True)
     stack = Stack(
         folder, project="brigade-e2e-new", port=free_port(), IMAGE="brigade-e2e-new", LOCUST_PORT=str(free_port())
     )
