@@ -13,6 +13,7 @@ from structlog._config import BoundLoggerLazyProxy
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from brigade.stores.schema import schema
 from brigade.telemetry import metrics
 from brigade.testing import CreateApp, Servers, StartService
 from local.servers import Postgres, Valkey
@@ -83,6 +84,13 @@ class OneStack(LoadScopeScheduling):  # type: ignore[misc]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneStack:
     return OneStack(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _forget_schema() -> Iterator[None]:
+    """A test's own database has its own tables, whatever application an earlier test made."""
+    yield
+    schema.expect(())
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,9 @@ def test_arrivals_follow_littles_law_and_draw_a_point_for_each_window(page: Page
     rows = page.locator("#arrivals-figures tr").all()
     utilisation, inside, took, p99 = [row.locator("td").all_inner_texts() for row in rows]
     assert float(inside[0]) == pytest.approx(float(inside[1]), rel=0.5, abs=0.2)
-    assert all(0 < int(share.removesuffix(" %")) < 120 for share in utilisation)
+    predicted, measured = (int(share.removesuffix(" %")) for share in utilisation)
+    assert 0 < measured <= 110
+    assert predicted > 0  # more than all, where the machine gives the lane less than a core
     assert all("s" in cell for cell in (took[1], p99[1]))
     page.locator("#arrivals-rate").fill("0")
     expect(page.locator("#arrivals-said")).to_have_text("Nobody arrives.")

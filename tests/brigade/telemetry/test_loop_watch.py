@@ -59,6 +59,7 @@ def spin(cpu_s: float) -> None:
 
 def hold_the_gil(length: int = 24) -> None:
     re.match(r"(a+)+$", "a" * length + "b")  # one call into C, of half a second
+    spin(0.1)  # only now the watchdog can look, and on a busy machine it comes a little later
 
 
 async def test_a_blocking_call_is_named_with_its_line(watch: LoopWatch) -> None:
