@@ -28,8 +28,8 @@ bench: development ## Compare ours with a textbook service and the ceiling of th
 chaos: development ## Break a serving service in 40 ways and count what is lost; ARGS=--quick for two minutes of it
 	@exec $(BIN)/python -m proof.chaos $(ARGS)
 
-test: development ## Run the tests, two at a time; ARGS goes to pytest, such as -n0 for one by one
-	@$(BIN)/python -m pytest -n2 $(ARGS)
+test: development ## Run the tests, three at a time; ARGS goes to pytest, such as -n0 for one by one
+	@$(BIN)/python -m pytest -n3 $(ARGS)
 
 lint: development ## Check style, types, imports, workflows, and what is deployed; report all faults
 	@$(MAKE) --no-print-directory --keep-going lint-style lint-format lint-types lint-imports lint-workflows lint-deploy

@@ -62,7 +62,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What may take longest begins first, so that of two processes none has it left at the end."""
+    """What may take longest begins first, so that no process has it left at the end."""
     driven = {item: {feature for mark in item.iter_markers("drives") for feature in mark.args} for item in items}
     gone = [item for item in items if not driven[item] <= {*NAMES, "lab"}]
     config.hook.pytest_deselected(items=gone)
