@@ -43,7 +43,7 @@ async def test_callers_at_the_same_time_get_their_own_answers(cache: Cache) -> N
 
 async def test_a_line_that_was_closed_while_idle_is_opened_again(cache: Cache, redis: Redis) -> None:
     await read(cache, 1)
-    assert await redis.client_kill_filter(_type="normal", skipme=True) == 1
+    assert await redis.client_kill_filter(_type="normal", skipme=True) >= 1  # earlier tests may have left some
     await read(cache, 2)
 
 

@@ -31,7 +31,7 @@ LEFT_BEHIND = {
 }
 SETTINGS = {
     "search path": ("SET search_path = pg_catalog", "SELECT current_setting('search_path') LIKE '%public%'"),
-    "statement timeout": ("SET statement_timeout = 1", "SELECT current_setting('statement_timeout') <> '1ms'"),
+    "statement timeout": ("SET statement_timeout = 5432", "SELECT current_setting('statement_timeout') <> '5432ms'"),
     "own setting": ("SET app.tenant = 'acme'", "SELECT coalesce(current_setting('app.tenant', true), '') = ''"),
 }
 
