@@ -33,9 +33,9 @@ export function showSource(item, sources, path) {
   const mine = sources[path];
   const other = sources[NEIGHBOUR[path]];
   const line = (sign, text) => element(sign === " " ? "span" : sign === "+" ? "ins" : "del", {}, `${sign} ${text}\n`);
-  const lines = [
-    ...other.filter((text) => !mine.includes(text)).map((text) => line("-", text)),
-    ...mine.map((text) => line(other.includes(text) ? " " : "+", text)),
-  ];
+  const gone = other.filter((text) => !mine.includes(text)).map((text) => line("-", text));
+  const lines = mine.map((text) => line(other.includes(text) ? " " : "+", text));
+  const change = lines.findIndex(({ localName }) => localName === "ins");
+  lines.splice(Math.max(0, change), 0, ...gone); // a line that is only gone is a decorator, which comes first
   item.querySelector(".source").replaceChildren(...lines);
 }

@@ -151,6 +151,8 @@ def test_a_step_shows_the_code_that_runs_as_one_line_that_differs(page: Page) ->
         ["@on_cpu_lane"],
         ["@on_cpu_lane"],
     ]
+    first = page.locator("#steps > li .source").first.inner_text().split("\n")
+    assert [line[:1] for line in first if line] == [" ", "-", "+"]
 
 
 def test_arrivals_follow_littles_law_and_draw_a_point_for_each_window(page: Page) -> None:
