@@ -57,6 +57,22 @@ class Visitor(FastHttpUser):
                 response.failure(f"{status}, not {' or '.join(map(str, expect))}")
         return response  # no status: Locust counts what the connection ended with
 
+    def note(self, kind: str, name: str, began_s: float, error: Exception | None = None) -> None:
+        """Count in Locust's statistics, as a request that took from `began_s` until now, by `time.monotonic`."""
+        self.environment.events.request.fire(
+            request_type=kind,
+            name=name,
+            response_time=(time.monotonic() - began_s) * 1000,
+            response_length=0,
+            exception=error,
+            context={},
+        )
+
+    def key_headers(self) -> dict[str, str]:
+        """Return the headers of a request that needs `--api-key`, if there is one."""
+        key = options.option(self.environment, "api_key")
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
     def milliseconds(self) -> int:
         return options.option(self.environment, "ms") or self.ms
 

@@ -11,7 +11,6 @@ from typing import ClassVar
 import gevent
 from locust import constant, task
 
-from loadtests.options import option
 from loadtests.visitor import Ping, Visitor
 
 __all__ = ["OrderingSheets", "Ping"]
@@ -39,8 +38,7 @@ class OrderingSheets(Visitor):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        key = option(self.environment, "api_key")
-        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.headers = self.key_headers()
 
     @task
     def order(self) -> None:
@@ -56,16 +54,11 @@ class OrderingSheets(Visitor):
             gevent.sleep(LOOK_EVERY_S)
             seen = self.ask(path, name="/sheets/{id}", headers=self.headers)
             state = seen.json()["state"] if seen.status_code == 200 else state
-        self.note(began_s, None if state == "done" else NotDone(f"It was {state} after {GIVE_UP_S:g} s or less."))
+        self.note(
+            "JOB",
+            "ordered to done",
+            began_s,
+            None if state == "done" else NotDone(f"It was {state} after {GIVE_UP_S:g} s or less."),
+        )
         if state == "done":
             self.ask(f"{path}/file", name="/sheets/{id}/file", headers=self.headers)
-
-    def note(self, began_s: float, error: Exception | None) -> None:
-        self.environment.events.request.fire(
-            request_type="JOB",
-            name="ordered to done",
-            response_time=(time.monotonic() - began_s) * 1000,
-            response_length=0,
-            exception=error,
-            context={},
-        )

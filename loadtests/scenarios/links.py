@@ -37,8 +37,8 @@ class Everyday(Visitor):
     wait_time = between(0.1, 0.5)
 
     def on_start(self) -> None:
-        key, urls = option(self.environment, "api_key"), option(self.environment, "urls")
-        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        urls = option(self.environment, "urls")
+        self.headers = self.key_headers()
         self.urls = read_urls(urls) if urls else []
         self.own: list[str] = []
         KEPT.extend(self.make_link() for _ in range(option(self.environment, "links_each")))

@@ -8,7 +8,6 @@ The class says what to look for.
 from locust import between, task
 from locust.exception import StopUser
 
-from loadtests.options import option
 from loadtests.visitor import Ping, Visitor
 
 __all__ = ["Ping", "WritingNotes"]
@@ -25,8 +24,7 @@ class WritingNotes(Visitor):
     wait_time = between(0.01, 0.1)
 
     def on_start(self) -> None:
-        key = option(self.environment, "api_key")
-        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.headers = self.key_headers()
         self.write()
 
     @task(1)

@@ -13,7 +13,6 @@ import gevent
 from locust import constant, task
 from locust.exception import StopUser
 
-from loadtests.options import option
 from loadtests.streams import Cut, Told, read_events, read_socket
 from loadtests.visitor import Ping, Visitor
 
@@ -39,8 +38,7 @@ class Streams(Visitor):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        key = option(self.environment, "api_key")
-        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.headers = self.key_headers()
         made = self.ask(
             "/links", method="POST", json={"url": "https://www.python.org/"}, headers=self.headers, expect=(201,)
         )
@@ -59,15 +57,15 @@ class Streams(Visitor):
         try:
             for _ in self.read(f"{self.host}/links/{self.code}/live", self.headers):
                 if self.since_s is not None:
-                    self.note(*self.since_s)
+                    self.count(*self.since_s)
                 self.since_s = None
         except Told as goodbye:
             self.since_s = "back", time.monotonic()
-            self.note("told", self.since_s[1])
+            self.count("told", self.since_s[1])
             gevent.sleep(goodbye.after_s)
         except Cut as error:
             self.since_s = "back", time.monotonic()
-            self.note("cut", self.since_s[1], error)
+            self.count("cut", self.since_s[1], error)
             gevent.sleep(REST_S)
         finally:
             clicks.kill()
@@ -79,13 +77,5 @@ class Streams(Visitor):
                 self.since_s = "news", time.monotonic()
                 self.ask(f"/r/{self.code}", name="/r/{code}", expect=(307,))
 
-    def note(self, what: str, since_s: float, error: Exception | None = None) -> None:
-        """Count in Locust's statistics, as a request that took from `since_s` until now."""
-        self.environment.events.request.fire(
-            request_type=self.kind,
-            name=f"/links/{{code}}/live {what}",
-            response_time=(time.monotonic() - since_s) * 1000,
-            response_length=0,
-            exception=error,
-            context={},
-        )
+    def count(self, what: str, since_s: float, error: Exception | None = None) -> None:
+        self.note(self.kind, f"/links/{{code}}/live {what}", since_s, error)
