@@ -36,8 +36,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             await end(feed)
 
 
-offer_job = jobs.offered
-"""Registers the lab's job for the runner, once the features have registered theirs."""
+offer_job = jobs.offer
 
 router = APIRouter(tags=["lab"], lifespan=_lifespan, dependencies=[Depends(on_ops_side)])
 router.include_router(live.router)

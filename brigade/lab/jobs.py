@@ -6,6 +6,7 @@ from brigade.lab.deps import LabFull
 from brigade.lab.work import spin
 from brigade.stores.database import Pool, acquire
 
+NAME = "lab.compute"
 MOST_WAITING = 100
 WAITING = "SELECT count(*) FROM pgqueuer WHERE entrypoint = $1"
 
@@ -18,9 +19,15 @@ async def compute(run: JobRun, iterations: int) -> None:
     await run.compute(spin, iterations)
 
 
+def offer() -> None:
+    """Register the lab's job for the runner, where a feature has registered one. Call it when all features have."""
+    if registered:
+        job()(compute)
+
+
 def offered() -> Job | None:
-    """Return the lab's job, or None where no feature has registered one."""
-    return job()(compute) if registered else None
+    """Return the lab's job, or None where no feature has jobs."""
+    return registered.get(NAME)
 
 
 async def enqueue(pg: Pool, iterations: int) -> None:

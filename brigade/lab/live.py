@@ -3,6 +3,7 @@
 import asyncio
 import mimetypes
 from collections.abc import AsyncIterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +35,6 @@ HEADERS = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "ETag": ETAG,
 }
-
-SOURCES = sources(experiments.routes)
 
 router = APIRouter(prefix="/lab")
 
@@ -74,7 +73,8 @@ async def follow_events(
 
     The workers tell it only while somebody follows. The stream ends when this worker leaves; any other goes on with it.
     """
-    yield ServerSentEvent(event="plan", data=_plan(resources), retry=RECONNECT_AFTER_MS)
+    plan = await asyncio.to_thread(_plan, resources)  # which reads files the first time
+    yield ServerSentEvent(event="plan", data=plan, retry=RECONNECT_AFTER_MS)
     after, polls = last_event_id or recently(5), 0
     while not lifecycle.leaving:
         if polls % STATES_EVERY == 0:
@@ -92,8 +92,14 @@ def _plan(resources: Resources) -> dict[str, Any]:
         "plan": resources.plan.as_json(),
         "blocked_ms": resources.settings.loop_blocked_ms,
         "jobs": offered() is not None,
-        "sources": SOURCES,
+        "sources": _sources(),
     }
+
+
+@cache
+def _sources() -> dict[str, list[str]]:
+    """Return the code of the experiments, read when the page is first looked at: most services start without the lab."""
+    return sources(experiments.routes)
 
 
 async def _news(lab: Lab, after: str) -> list[tuple[str, str]]:
