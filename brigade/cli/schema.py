@@ -10,7 +10,7 @@ from pathlib import Path
 from alembic.script import Script, ScriptDirectory
 
 from brigade.cli import CommandError
-from brigade.stores.schema import ENGINE
+from brigade.stores.schema import migration_folders
 
 LONGEST_REVISION = 32
 
@@ -21,7 +21,7 @@ def read_scripts(features: Path) -> ScriptDirectory:
     Raises:
         CommandError: a revision does not say whose it is, or is longer than the table that keeps it allows.
     """
-    folders = sorted(features.glob("*/migrations")) + ([ENGINE] if any(features.glob("*/jobs.py")) else [])
+    folders = migration_folders(sorted(features.glob("*")))
     scripts = ScriptDirectory(str(features), version_locations=[str(folder) for folder in folders])
     for script in scripts.walk_revisions():
         name = Path(script.path).parent.parent.name

@@ -47,14 +47,11 @@ class Schema:
         self.expect(features)
 
     def expect(self, features: Iterable[Path]) -> None:
-        """Read the migrations of the features in these folders, and the engine's own where one of them has jobs.
+        """Read the migrations of the features in these folders.
 
         Where one computes its revision, or cannot be read, nobody knows what is lacking, and nothing is expected.
         """
-        folders = [feature / "migrations" for feature in features]
-        if any((folder.parent / "jobs.py").exists() for folder in folders):
-            folders.append(ENGINE)
-        files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+        files = [file for folder in migration_folders(features) for file in sorted(folder.glob("*.py"))]
         try:
             self.revisions = dict(found for file in files if (found := _revision_in(file)))
         except (OSError, SyntaxError, ValueError):
@@ -119,6 +116,13 @@ class Schema:
         text = f"the database lacks {', '.join(self._lacking)}: run its migrations ({error})"
         note_refusal("postgres", "SchemaBehind", RuntimeError(text))
         return SchemaBehind("Its migrations have to be applied first.")
+
+
+def migration_folders(features: Iterable[Path]) -> list[Path]:
+    """Return those of the features in these folders, and the engine's own where one of them has jobs."""
+    features = list(features)
+    folders = [folder for feature in features if (folder := feature / "migrations").is_dir()]
+    return [*folders, ENGINE] if any((feature / "jobs.py").exists() for feature in features) else folders
 
 
 async def read_heads(connection: Any) -> list[str]:
