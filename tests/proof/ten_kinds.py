@@ -1,27 +1,6 @@
-"""A small service with a route of each of ten kinds. `test_route.py` writes it into a package of its own and serves it."""
+"""A feature with a route of each of ten kinds, for the small project that `test_route.py` serves."""
 
-FILES = {
-    "pyproject.toml": '[tool.brigade]\npackage = "trial"\n',
-    "trial/__init__.py": "",
-    "trial/__main__.py": """
-import sys
-from pathlib import Path
-
-import brigade
-from brigade.cli import main
-
-sys.exit(main("trial.main:create_app", settings=brigade.Settings, features=Path(__file__).parent / "features"))
-""",
-    "trial/main.py": """
-import brigade
-from trial.features import kinds
-
-
-def create_app(settings=None):
-    return brigade.Brigade(settings or brigade.load_settings(brigade.Settings), title="Trial", features=[kinds])
-""",
-    "trial/features/__init__.py": "",
-    "trial/features/kinds/__init__.py": """
+FEATURE = """
 import asyncio
 import os
 import time
@@ -97,5 +76,4 @@ async def upstream():
     reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ["UPSTREAM_PORT"]))
     await reader.read()
     writer.close()
-""",
-}
+"""

@@ -17,10 +17,11 @@ from proof.prove.route.measured import Findings, Measured
 from proof.prove.route.probe import Seen
 from proof.prove.route.route import Route
 from proof.prove.route.verdict import judge
+from proof.prove.small_project import write_project
 from proof.prove.window import Percentiles, Sample
 from tests.conftest import StartService
 from tests.proof.conftest import ROOT
-from tests.proof.ten_kinds import FILES
+from tests.proof.ten_kinds import FEATURE
 
 KINDS = {
     "/awaiting": "waits",
@@ -61,9 +62,7 @@ def prove_routes(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.timeout(180)
 def test_route_of_each_kind_is_recognised(tmp_path: Path, upstream: int) -> None:
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_project(tmp_path, FEATURE)
     variables = {"DB_CONNECTION_BUDGET": "8", "UPSTREAM_PORT": str(upstream)}
     options = [option for name, value in variables.items() for option in ("--set", f"{name}={value}")]
     routes = [option for path in KINDS for option in ("--route", f"GET {path}")]
@@ -74,9 +73,8 @@ def test_route_of_each_kind_is_recognised(tmp_path: Path, upstream: int) -> None
     told = {path: kind for path, kind in kinds.items() if kind != "cannot be told"}  # as on a machine that was too busy
     assert told == {path: KINDS[path] for path in told}, said
     assert len(told) >= 8, said
-    module = FILES["trial/features/kinds/__init__.py"].splitlines()
-    line = 1 + next(number for number, text in enumerate(module) if "the line at fault" in text)
-    assert f"trial/features/kinds/__init__.py:{line} in blocking" in found["GET /blocking"]["says"]
+    line = 1 + next(number for number, text in enumerate(FEATURE.splitlines()) if "the line at fault" in text)
+    assert f"small/features/only/__init__.py:{line} in blocking" in found["GET /blocking"]["says"]
     assert f"127.0.0.1:{upstream}" in found["GET /upstream"]["says"]
     assert "4 connections" in found["GET /pool"]["says"]
 
