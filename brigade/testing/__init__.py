@@ -8,8 +8,6 @@ import asyncio
 import itertools
 import logging
 import os
-import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +25,7 @@ from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from brigade.app import Brigade
+from brigade.testing.ports import free_port
 from brigade.testing.running import RunningService
 
 __all__ = ["CreateApp", "RunningService", "Servers", "StartService"]
@@ -128,9 +127,10 @@ def start_service(database_url: str, redis_url: str, create_app: CreateApp, tmp_
     started: list[RunningService] = []
 
     def start(workers: int = 2, *, ready: bool = True, **env: str | int | Path | None) -> RunningService:
-        backends: dict[str, Any] = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": _free_port()}
+        backends: dict[str, Any] = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": free_port()}
         switches = {"WEB_CONCURRENCY": workers, "LAB_ENABLED": 1, "EXPOSE_WORKER": 1}
-        service = _start(tmp_path, package_of(create_app), backends | switches | env)
+        package, home = package_of(create_app), tmp_path / f"service-{next(_numbers)}"
+        service = RunningService.start(package, root_of(package), home=home, variables=backends | switches | env)
         started.append(service)
         if ready:
             service.wait_ready()
@@ -151,23 +151,6 @@ def root_of(package: str) -> Path:
     file = sys.modules[package].__file__
     assert file is not None
     return Path(file).parents[1]
-
-
-def _start(folder: Path, package: str, env: dict[str, Any]) -> RunningService:
-    """Start the service in a folder of its own, without a `.env` or the state of another service."""
-    home = folder / f"service-{next(_numbers)}"
-    home.mkdir()
-    variables = {name: str(value) for name, value in env.items() if value is not None}
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", package, "run"],
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(root_of(package)), **variables},
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    return RunningService(process, port=int(variables["PORT"]), log=home / "log")
 
 
 def _with_state(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
@@ -200,28 +183,3 @@ def _execute(url: str, statement: str) -> None:
             await connection.close()
 
     asyncio.run(execute())
-
-
-def _draw_ports() -> Iterator[int]:  # as local.process does, which the wheel has not: neither process takes the other's
-    """Ports below those that the kernel gives to outgoing connections, by the hundred.
-
-    A process that draws from a hundred holds its first port as long as it lives, so that no other process draws from it.
-    """
-    while True:
-        first = 20_000 + 100 * secrets.randbelow(120)
-        with socket.socket() as holder, suppress(OSError):
-            holder.bind(("127.0.0.1", first))
-            holder.detach()
-            yield from range(first + 1, first + 100)
-
-
-_ports = _draw_ports()
-
-
-def _free_port() -> int:
-    """A port that stays this process's own while nothing listens there, as between a stop and a start."""
-    for port in _ports:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("Ports are drawn without end.")

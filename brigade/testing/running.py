@@ -1,8 +1,11 @@
 """A real service of a test's own: processes, a port, a log."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +21,25 @@ class RunningService:
         self.pid = process.pid
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+
+    @classmethod
+    def start(cls, package: str, root: Path, *, home: Path, variables: Mapping[str, object]) -> "RunningService":
+        """Start the service of a package in `root` in a new folder, without a `.env` or the state of another service.
+
+        A variable that is None is left out.
+        """
+        home.mkdir()
+        env = {name: str(value) for name, value in variables.items() if value is not None}
+        with (home / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", package, "run"],
+                env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(root), **env},
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return cls(process, port=int(env["PORT"]), log=home / "log")
 
     @property
     def running(self) -> bool:
