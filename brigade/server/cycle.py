@@ -130,6 +130,7 @@ class Cycle(Holder, RequestResponseCycle):
             self.message_event.set()  # another task of the application may wait for the end in `receive`
 
     def write_whole(self, message: Any) -> None:
+        # As `standing_headers`, and in `as_head` as `as_lines`, without their calls.
         headers = [*map(tuple, message["headers"]), *self.default_headers]
         if not self.keep_alive:
             headers.append(CLOSE)

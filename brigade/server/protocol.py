@@ -17,7 +17,7 @@ from brigade.server.upgrade import UpgradeReader
 from brigade.settings import Settings
 
 WAITING, COLLECTED, STREAMED = Stage
-"""To look a member up in its enum takes longer than to compare it."""
+"""These names are bound here, because a look into the enum takes longer than the comparison."""
 
 
 class Shortcuts(typing.Protocol):
