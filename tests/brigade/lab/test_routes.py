@@ -91,6 +91,15 @@ async def test_without_a_feature_that_has_jobs_there_is_none_in_the_lab(monkeypa
         await jobs.enqueue(cast(Any, None), 1)
 
 
+async def test_first_call_of_the_lab_to_its_service_does_not_hold_the_loop(start_service: StartService) -> None:
+    service = start_service(workers=1, LOOP_BLOCKED_MS=60)
+    async with client_of(service) as client:
+        assert (await client.get("/lab/io/http?ms=1")).is_success
+        await client.get("/lab/sleep/awaited?ms=300")  # by then the watchdog has told
+    incidents = [line for line in service.log().splitlines() if "/lab/io/http" in line and "cpu on the loop" in line]
+    assert incidents == []
+
+
 async def test_all_io_at_once_takes_as_long_as_the_slowest(start_service: StartService) -> None:
     async with client_of(start_service(workers=1)) as client:
         answer = (await client.get("/lab/io/all?ms=400")).json()
