@@ -21,7 +21,11 @@ STOP_MARGIN_S = 15.0
 
 def lookup(name: str, default: str = "") -> str:
     """The service's own order: an empty variable is none, and the environment goes before `.env`."""
-    return os.environ.get(name) or dotenv_values(ROOT / ".env").get(name) or default
+    try:
+        value = os.environ.get(name) or dotenv_values(ROOT / ".env").get(name) or default
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalError(f".env cannot be read: {error}.") from None
+    return value.strip()
 
 
 def is_set(name: str) -> bool:

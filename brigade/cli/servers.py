@@ -45,6 +45,11 @@ MAY_PASS = (
 REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
 UNUSABLE = ("startup parameter", "configuration parameter")
 """Words of a server, or a pooler before it, about a URL that asks for something it does not know."""
+UNUSABLE_KINDS = (
+    asyncpg.ClientConfigurationError,
+    asyncpg.CantChangeRuntimeParamError,
+    asyncpg.InvalidParameterValueError,
+)
 FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
 
 ASK_POSTGRES = """
@@ -191,7 +196,7 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], *, server: str, patien
 
 def _refusal(error: Exception) -> type[CommandError]:
     """A refused login passes when somebody corrects the server; a URL that cannot be used does not."""
-    is_unusable = isinstance(error, asyncpg.ClientConfigurationError) or any(word in str(error) for word in UNUSABLE)
+    is_unusable = isinstance(error, UNUSABLE_KINDS) or any(word in str(error) for word in UNUSABLE)
     return CommandError if is_unusable else ServerAway
 
 

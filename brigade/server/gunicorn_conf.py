@@ -30,9 +30,9 @@ from brigade.sizing import make_plan, read_limits  # noqa: E402
 
 if os.environ.get("GUNICORN_CMD_ARGS"):
     sys.exit("GUNICORN_CMD_ARGS would overrule the plan: leave it out, and set WEB_CONCURRENCY and the like instead.")
-from_dotenv = dotenv.read()
 try:
     settings = load_settings()
+    from_dotenv = dotenv.read()
     plan = make_plan(settings, read_limits())
 except ConfigurationError as error:
     sys.exit(str(error))

@@ -2,18 +2,38 @@
 
 import os
 from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 path: str | None = ".env"
 """The file that settings are read from; None in a worker, where the environment has all of it."""
 
 
 def read() -> dict[str, str]:
-    """Return the variables that `.env` adds to the environment: those that are not set there, or are empty."""
+    """Return the variables that `.env` adds to the environment: those that are not set there, or are empty.
+
+    Raises:
+        ValueError: The file cannot be read, or has a line that would be left out: it may be the one with the keys.
+    """
     given = {name.lower() for name, value in os.environ.items() if value}
-    values = dotenv_values(path) if path else {}
+    values = dotenv_values(stream=StringIO(_text(path))) if path else {}
     return {name: value for name, value in values.items() if value and name.lower() not in given}
+
+
+def _text(path: str) -> str:
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    for line in parse_stream(StringIO(text)):
+        if line.error:
+            raise ValueError(f"{path} has a line {line.original.line} that cannot be read: write NAME=value")
+    return text
 
 
 def keep(values: Mapping[str, str]) -> None:

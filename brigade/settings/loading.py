@@ -18,19 +18,23 @@ class ConfigurationError(Exception):
 
 def _from_files(kind: type[Settings]) -> dict[str, Any]:
     """Return values from `NAME_FILE` for every `NAME` that is not set. Compose and Swarm pass secrets this way."""
-    values, added = {}, {name.upper(): value for name, value in dotenv.read().items()}
+    try:
+        added = {name.upper(): value for name, value in dotenv.read().items()}
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.") from None
+    values, given = {}, {name.upper(): value for name, value in os.environ.items() if value}
     for name in kind.model_fields:
         variable = f"{name.upper()}_FILE"
-        path = os.environ.get(variable) or added.get(variable)
+        path = given.get(variable) or added.get(variable)
         if not path:
             continue
         try:
-            value = Path(path).read_text().strip()
+            value = Path(path).read_text("utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{variable} names a file that cannot be read: {error}.") from None
-        if not value:  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
+        if not value.strip():  # taken for "not set", it would open to everybody what API_KEYS_FILE was to close
             raise ConfigurationError(f"{variable} names an empty file: {path}.")
-        if not (os.environ.get(name.upper()) or (added.get(name.upper()) and not os.environ.get(variable))):
+        if not (given.get(name.upper()) or (added.get(name.upper()) and not given.get(variable))):
             values[name] = value
     return values
 

@@ -16,6 +16,10 @@ POSTGRES = re.compile(
 PORT = 5432
 SETTLES = {"read-write", "primary", "standby", "read-only"}
 """Values of target_session_attrs that say which of several servers is meant."""
+CHOICES = {
+    "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
+    "target_session_attrs": SETTLES | {"any", "prefer-standby"},
+}
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 SYSTEM_ROOTS = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -101,6 +105,7 @@ def read_postgres_url(url: str) -> PostgresUrl:
             "names several hosts: add ?target_session_attrs=read-write, or standby where only reads go, "
             "so that the right one is taken"
         )
+    _check_choices(parameters)
     binding = parameters.get("channel_binding") == "require"
     kept = {name: value for name, value in parameters.items() if not _is_left_out(name, value)}
     if kept.get("sslrootcert") == "system":
@@ -111,6 +116,16 @@ def read_postgres_url(url: str) -> PostgresUrl:
     base = url.partition("?")[0].partition("#")[0]
     dsn = f"{base}?{urlencode(kept, quote_via=quote, safe='/:')}" if kept else base
     return PostgresUrl(dsn, hosts, database, files, binding)
+
+
+def _check_choices(parameters: dict[str, str]) -> None:
+    if (
+        "ssl" in parameters
+    ):  # as SQLAlchemy has it; Postgres would take it for a setting of its own, and refuse the session
+        raise ValueError("has a parameter ssl, which Postgres does not know in a URL: write sslmode=require")
+    for name in CHOICES.keys() & parameters.keys():
+        if parameters[name] not in CHOICES[name]:
+            raise ValueError(f"has a {name} that is none of {', '.join(sorted(CHOICES[name]))}")
 
 
 def with_password(url: str, password: str) -> str:

@@ -166,6 +166,16 @@ class Settings(BaseSettings):
         names = ("database_url", "database_read_url", "migration_database_url") if isinstance(password, str) else ()
         return values | {name: with_password(values[name], str(password)) for name in names if values.get(name)}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Drop what an editor or `docker run --env-file` leaves around a value. A password keeps its spaces."""
+        text = {name: value for name, value in values.items() if isinstance(value, str)}
+        trimmed = {name: value.strip() or value for name, value in text.items()}
+        if password := text.get("database_password"):
+            trimmed["database_password"] = password.rstrip("\r\n")
+        return values | trimmed
+
     @property
     def deployment_name(self) -> str:
         """The name that separates this deployment's keys from those of others in the same Redis."""

@@ -47,6 +47,16 @@ def test_a_command_needs_and_makes_no_folder_of_metrics(run: Run, free_port: int
     assert not (tmp_path / "metrics").exists()
 
 
+@pytest.mark.parametrize("parameter", ["schema=public", "timezone=Nowhere", "max_connections=5"])
+def test_url_that_no_session_can_have_is_refused(
+    run: Run, free_port: int, database_url: str, redis_url: str, parameter: str
+) -> None:
+    """A service that waited for Postgres to take it would wait for ever."""
+    url = f"{database_url}{'&' if '?' in database_url else '?'}{parameter}"
+    done = run("run", PORT=free_port, DATABASE_URL=url, REDIS_URL=redis_url)
+    refused(done, "DATABASE_URL", "refuses")
+
+
 def test_host_of_another_machine_is_refused(run: Run) -> None:
     refused(run("run", HOST="192.0.2.1"), "HOST", "192.0.2.1")
 

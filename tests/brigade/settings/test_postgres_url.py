@@ -63,7 +63,17 @@ def test_parameters_of_libpq_are_handed_on_or_left_out_knowingly() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["hostaddr=1.2.3.4", "gssencmode=require", "require_auth=none", "client_encoding=latin1"]
+    "value",
+    [
+        "hostaddr=1.2.3.4",
+        "gssencmode=require",
+        "require_auth=none",
+        "client_encoding=latin1",
+        "ssl=require",
+        "ssl=true&sslmode=require",
+        "sslmode=no-verify",
+        "target_session_attrs=master",
+    ],
 )
 def test_parameter_that_cannot_be_honoured_is_refused_by_its_name(value: str) -> None:
     with pytest.raises(ValueError, match=value.partition("=")[0]):
