@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from brigade.cancellation import is_being_cancelled, must_end
 from brigade.errors import Unavailable
 from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.metrics import counter
@@ -51,8 +52,8 @@ async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: flo
             await step()
         except Unavailable:
             failures_in_a_row = 0
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+        except BaseException as error:
+            if must_end(error):
                 raise
             failures_in_a_row += 1
             FAILURES.labels(name).inc()
@@ -60,16 +61,10 @@ async def _repeat(name: str, step: Callable[[], Awaitable[object]], every_s: flo
                 log.exception("background task failed and goes on", task=name, left_out=left_out)
         else:
             failures_in_a_row = 0
-        if _is_being_cancelled():  # asyncpg and redis-py may lose a cancellation, or make another error of it
+        if is_being_cancelled():  # asyncpg and redis-py may lose a cancellation, or make another error of it
             raise asyncio.CancelledError
         with suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), _pause_s(every_s, failures_in_a_row))
-
-
-def _is_being_cancelled() -> bool:
-    """Whether this task itself was cancelled; a step may also await something else that was."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _pause_s(every_s: float, failures_in_a_row: int) -> float:

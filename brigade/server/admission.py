@@ -12,6 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from brigade.cancellation import must_end
 from brigade.server.answer_heads import as_lines
 from brigade.server.cycle import Cycle, Slots
 from brigade.server.lifecycle import lifecycle
@@ -129,7 +130,10 @@ class AdmittingProtocol(Protocol):
         """
         try:
             return await self.app(*asgi)
-        except BaseException:
+        except BaseException as error:
+            if cycle.response_complete and not must_end(error):
+                cycle.logger.exception("The application failed after its answer.")
+                return None  # uvicorn would close the connection, on which another request may be under way
             cycle.forget_unsent_head()
             raise
         finally:

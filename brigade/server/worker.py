@@ -53,20 +53,24 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         """The master has asked it to leave."""
 
     def init_process(self) -> None:
-        """Start the worker.
+        """Start the worker, and serve.
 
-        After the first start of the service, a worker that cannot start must not make Gunicorn halt it. Its exit status
-        is then neither 3 nor 4, and the workers from before a reload continue to serve.
+        After the first start of the service, a worker that cannot start or go on must not make Gunicorn halt it. Its exit
+        status is then neither 3 nor 4, whatever a task says to `sys.exit`, and the other workers continue to serve.
         """
         self.notify()  # the heartbeat's file is born with the time of day, which never looks late
         _limit_process()
         try:
             super().init_process()
-        except (Exception, SystemExit):
-            if roster.state(self.slot) is not State.STARTING or not roster.flags.has_served:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            # Of a task: by KeyboardInterrupt this process would stop the service, as if it were the master.
+            if not roster.flags.has_served and not isinstance(error, KeyboardInterrupt):
                 raise
-            self.log.exception("This worker cannot start.")
+            self.log.exception("This worker cannot %s.", "start" if self._is_starting() else "go on")
             sys.exit(1)
+
+    def _is_starting(self) -> bool:
+        return roster.state(self.slot) is State.STARTING
 
     def init_signals(self) -> None:
         super().init_signals()

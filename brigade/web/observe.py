@@ -11,8 +11,10 @@ from collections.abc import Awaitable
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from brigade.cancellation import must_end
 from brigade.headers import SECURITY_HEADERS, Header
 from brigade.telemetry import metrics, under_way
 from brigade.telemetry.logs import log_access, request_id
@@ -63,17 +65,11 @@ class Observe:
         app = self.app if self.stats.trace is None else self.stats.trace(self.app)
         try:
             await app(scope, receive, send_observed)
-        except HTTPException as problem:  # a hot route's; what FastAPI's own routes raise has been answered
-            if status:
-                raise
-            await render(problem)(scope, receive, send_observed)
-        except Exception:
-            log.exception("unhandled error", method=scope["method"], path=scope["path"])
-            if status:
+        except BaseException as error:
+            answer = _answer_to(error, scope)
+            if status or answer is None:
                 raise  # the head has gone out: only a cut connection tells the client the truth now
-            await problem_response(500, detail="The error has been logged under this request id.")(
-                scope, receive, send_observed
-            )
+            await answer(scope, receive, send_observed)
         finally:
             under_way.end(task)
             self.stats.in_flight -= 1
@@ -96,6 +92,16 @@ class Observe:
         if drawn is None:
             drawn = scope["sampled"] = self.sample >= 1 or random.random() < self.sample  # noqa: S311
         return drawn
+
+
+def _answer_to(error: BaseException, scope: Scope) -> Response | None:
+    """None where the task has to end. `sys.exit()` in a handler is a failure like any other."""
+    if must_end(error):
+        return None
+    if isinstance(error, HTTPException):  # a hot route's; what FastAPI's own routes raise has been answered
+        return render(error)
+    log.error("unhandled error", method=scope["method"], path=scope["path"], exc_info=error)
+    return problem_response(500, detail="The error has been logged under this request id.")
 
 
 def identify(scope: Scope) -> bytes:

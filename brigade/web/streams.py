@@ -13,6 +13,7 @@ from starlette.routing import WebSocketRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from brigade.cancellation import must_end
 from brigade.errors import Problem
 from brigade.headers import Header
 from brigade.server.lifecycle import lifecycle
@@ -104,11 +105,13 @@ class OneWebSocket:
                 await app(self._scope, self.receive, self.send)
         except TimeoutError as error:
             await self._fail(error, NoRoom("The WebSocket was not accepted in time.", headers={"Retry-After": "1"}))
-        except Exception as error:  # noqa: BLE001 - whatever the application does
+        except BaseException as error:
+            if must_end(error):
+                raise
             if not (self._closed and _tells_of_the_end(error)):
                 await self._fail(error, Problem("The error has been logged under this request id."))
 
-    async def _fail(self, error: Exception, problem: Problem) -> None:
+    async def _fail(self, error: BaseException, problem: Problem) -> None:
         log.error("unhandled error", path=self._scope["path"][:PATH_SHOWN], exc_info=error)
         if not self._accepted:
             await deny(problem, self._scope, self._receive, self.send)

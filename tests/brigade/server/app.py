@@ -21,6 +21,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 last_path: ContextVar[str] = ContextVar("last_path", default="")
 """Of the request that somebody works for."""
 
+last_tasks: list[asyncio.Task[None]] = []
+
 LARGE_PARTS = 1000
 LARGE_PART_BYTES = 30_000
 BLOCK_BYTES = 8_000_000
@@ -105,6 +107,8 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             _block(seconds)
         case "/stubborn":
             await _sleep_whatever_comes(seconds)
+        case "/failing-task":
+            last_tasks.append(asyncio.create_task(_fail(scope["query_string"])))
         case "/read":
             while (await receive()).get("more_body"):
                 pass
@@ -122,6 +126,13 @@ async def _answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     head = [(b"content-length", str(len(body)).encode()), (b"worked-for", other.encode()), (b"asked-for", asked_for)]
     await send({"type": "http.response.start", "status": 200, "headers": head})
     await send({"type": "http.response.body", "body": body})
+    if scope["path"] == "/failing-after":
+        await asyncio.sleep(0.1)
+        await _fail(scope["query_string"])
+
+
+async def _fail(how: bytes) -> None:
+    raise {b"exit": SystemExit(3), b"interrupt": KeyboardInterrupt(), b"error": ZeroDivisionError()}[how]
 
 
 async def _answer_at_length(scope: dict[str, Any], send: Send, seconds: float) -> None:

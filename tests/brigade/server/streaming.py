@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,6 +56,12 @@ async def once(socket: WebSocket) -> None:
 async def broken(socket: WebSocket) -> None:
     await socket.accept()
     raise ZeroDivisionError
+
+
+@router.websocket("/exit")
+async def leave(socket: WebSocket) -> None:
+    await socket.accept()
+    sys.exit("no more")
 
 
 @router.get("/events")

@@ -48,6 +48,19 @@ def test_a_reader_that_pauses_gets_the_whole_of_the_last_answer(port: int, kind:
     assert received > BLOCK_BYTES
 
 
+@pytest.mark.parametrize("how", [b"error", b"exit"])
+def test_a_request_that_fails_after_its_answer_does_not_end_the_next_one(start: Start, how: bytes) -> None:
+    """As a background task does, or a dependency behind its `yield`."""
+    gunicorn = start()
+    answers = exchange(
+        gunicorn.port,
+        b"GET /failing-after?%s HTTP/1.1\r\nHost: a\r\n\r\n" % how,
+        b"GET /sleep?s=0.5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    )
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert gunicorn.log().count("The application failed after its answer.") == 1
+
+
 @pytest.mark.parametrize(
     "request_", [NEXT.replace(b"/", b"/block-of-bytes", 1), ENDING["close"]], ids=["kept", "closing"]
 )

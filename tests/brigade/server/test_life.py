@@ -182,6 +182,18 @@ def test_dead_worker_is_replaced_and_the_others_serve_on(how: signal.Signals, st
     assert gunicorn.serving()
 
 
+@pytest.mark.parametrize("how", ["exit", "interrupt"])
+def test_a_task_that_ends_its_worker_ends_nothing_else(how: str, start: Start) -> None:
+    """Gunicorn halts for a worker that exits with 3, and a worker that is interrupted thinks that it is the master."""
+    gunicorn = start(2)
+    workers = gunicorn.worker_pids()
+    ask(gunicorn.port, f"/failing-task?{how}")
+    gunicorn.until(lambda: len(gunicorn.worker_pids() - workers) == 1 and len(gunicorn.events("started")) == 3)
+    gunicorn.until(gunicorn.serving)
+    assert len(gunicorn.worker_pids() & workers) == 1
+    assert b" False " in ask(gunicorn.port, "/"), "the service says that it is draining"
+
+
 def test_workers_end_with_their_master(start: Start) -> None:
     gunicorn = start(2)
     workers = [psutil.Process(pid) for pid in gunicorn.worker_pids()]

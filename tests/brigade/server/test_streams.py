@@ -152,11 +152,12 @@ def test_one_stream_more_than_there_may_be_is_answered_503(server: Gunicorn, pat
     server.until(lambda: state_of(server)["streams"] == 0)
 
 
-@pytest.mark.parametrize(("path", "code"), [("/once", 1000), ("/broken", 1011)])
+@pytest.mark.parametrize(("path", "code"), [("/once", 1000), ("/broken", 1011), ("/exit", 1011)])
 def test_handler_that_ends_says_how(start: Start, path: str, code: int, server: Gunicorn) -> None:
     gunicorn = server if path == "/once" else start(app=APP)  # an error is a traceback in the log
     with opened(gunicorn, path) as client:
         assert close_code(client) == code
+    assert len(gunicorn.events("started")) == 1
 
 
 def test_message_that_is_too_large_closes_with_1009(server: Gunicorn) -> None:

@@ -51,6 +51,11 @@ async def break_down() -> None:
     raise RuntimeError("a bug with a secret in it")
 
 
+@router.get("/end/{how}")
+async def end(how: str) -> None:
+    raise {"exit": SystemExit("bye"), "interrupt": KeyboardInterrupt(), "cancelled": asyncio.CancelledError()}[how]
+
+
 @router.get("/slow")
 async def wait() -> None:
     await asyncio.sleep(60)
@@ -131,6 +136,17 @@ async def test_an_unhandled_error_is_a_500_that_tells_nothing(
         ("unhandled error", "error"),
         ("request", "info"),
     ]
+
+
+@pytest.mark.parametrize("how", ["exit", "interrupt", "cancelled"])
+async def test_whatever_a_handler_raises_is_a_500_for_the_client_and_the_log(
+    client: httpx.AsyncClient, capfd: pytest.CaptureFixture[str], how: str
+) -> None:
+    logs.configure(Settings())
+    response = await client.get(f"/end/{how}")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert problem(response)["status"] == 500
+    assert [line["status"] for line in lines if line["event"] == "request"] == [500]
 
 
 async def test_a_request_past_its_time_is_a_503(client: httpx.AsyncClient) -> None:
