@@ -23,6 +23,13 @@ LEFT_OUT = re.compile(
 )
 ENGINE = ("brigade", "local")
 """Folders that an upgrade replaces."""
+IMPORTED = {
+    "attr", "boolean", "cyclonedx", "dateutil", "dotenv", "engineio", "google", "graphql", "importlinter", "markdown_it",
+    "mpl_toolkits", "mypyc", "opentelemetry", "packageurl", "packaging_legacy_version", "pkg_resources", "py", "pylab",
+    "pytest_locust", "rpds", "ruamel", "setuptools", "socketio", "uv", "websocket", "xdist", "yaml", "zmq", "zope",
+    "zxingcpp",
+}  # fmt: skip
+"""Packages that the project uses and that are not imported by the name of their distribution."""
 TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".sh", ".env", ".service", ".socket", ".conf", ".json", ""}
 SEGNO = re.compile(r"^segno==.*\n(?:    .*\n)+", re.M)
 EDITS = [
@@ -72,6 +79,11 @@ DOTENV = """# Variables of .env.example, for this checkout alone; git ignores th
 COMPOSE_PROJECT_NAME={project}
 """
 
+OF_A_REPOSITORY = {
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_CEILING_DIRECTORIES",
+}  # fmt: skip
+
 
 class Refusal(Exception):
     """Why nothing was done, in one sentence."""
@@ -82,7 +94,8 @@ def check_name(name: str) -> None:
         raise Refusal(
             f"NAME is the name of a Python package, such as orders: small letters, digits and _, not {name!r}."
         )
-    taken = {"brigade", "service", "tests", "loadtests", "deploy", "docs", "requirements", *ENGINE}
+    taken = {"service", "tests", "conftest", "loadtests", "deploy", "docs", "requirements", *ENGINE, *IMPORTED}
+    taken |= {"build", "dist", "reports"}  # git ignores these folders, and make clean deletes them
     locked = {line.partition("==")[0].partition("[")[0].replace("-", "_") for line in _locks()}
     if name in taken | locked | sys.stdlib_module_names or find_spec(name):
         raise Refusal(f"NAME cannot be {name}: Python or a package that the project uses has that name.")
@@ -142,15 +155,23 @@ def new(name: str, directory: str) -> None:
         raise Refusal(f"DIR {folder} exists and is not empty: name another.")
     if folder.is_relative_to(ROOT):
         raise Refusal(f"DIR {folder} lies in the template: name one beside it.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _fill(name, folder)
+    except BaseException:  # also Ctrl-C: the next try wants an empty folder
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    print(f"{folder} is ready: cd there, then make run or make test.")
+
+
+def _fill(name: str, folder: Path) -> None:
     make_files(name, folder)
     (folder / "README.md").write_text(README.format(name=name, title=_title(name)))
     (folder / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n### Added\n- The project.\n")
     (folder / ".env").write_text(DOTENV.format(project=_compose_project(name, folder)))
-    _git(folder, "init", "-q", "-b", "main")
-    _git(folder, "add", "-A")
-    _git(folder, *_author(folder), "commit", "-q", "-m", f"Start {name}")
-    print(f"{folder} is ready: cd there, then make run or make test.")
+    _git(folder, "init", "-q", "-b", "main", "--template=")
+    _git(folder, "-c", "core.excludesFile=", "add", "-A")
+    _git(folder, *_author(folder), "commit", "-q", "--no-verify", "--no-gpg-sign", "-m", f"Start {name}")
 
 
 def _compose_project(name: str, folder: Path) -> str:
@@ -197,13 +218,28 @@ def _differs(own: Path, other: Path) -> bool:
 
 def _author(folder: Path) -> list[str]:
     """Nothing where git knows one; else the template's, so that a first commit needs no configuration."""
-    known = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
+    asked = ["git", "config", "user.email"]
+    known = subprocess.run(asked, cwd=folder, env=_environment(), capture_output=True, check=False)
     return [] if known.returncode == 0 else ["-c", "user.name=Brigade", "-c", "user.email=brigade@localhost"]
+
+
+def _environment() -> dict[str, str]:
+    """Without what a hook, or `git rebase --exec`, says of the repository that it runs in."""
+    return {name: value for name, value in os.environ.items() if name not in OF_A_REPOSITORY}
 
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        command = ["git", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=_environment(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     except FileNotFoundError:
         raise Refusal("git is missing: install it.") from None
     if done.returncode != 0:
@@ -218,5 +254,7 @@ if __name__ == "__main__":
             new(*sys.argv[2:])
         else:
             upgrade(*sys.argv[2:])
-    except Refusal as reason:
+    except (Refusal, OSError) as reason:
         sys.exit(str(reason))
+    except KeyboardInterrupt:
+        sys.exit(130)

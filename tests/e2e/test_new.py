@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import httpx
@@ -15,13 +16,14 @@ import pytest
 from dotenv import dotenv_values
 
 from local.process import free_port
+from local.project import Refusal, check_name
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
-def _make(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": os.environ["PATH"], "HOME": str(cwd.parent), "PYTHON": sys.executable}
+def _make(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(cwd.parent), "PYTHON": sys.executable} | more
     command = ["make", "--silent", *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
@@ -35,12 +37,64 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["", "Orders", "2nd", "class", "brigade", "local", "tests", "json", "fastapi", "a-b"])
+BAD = [
+    "",
+    "Orders",
+    "2nd",
+    "class",
+    "brigade",
+    "local",
+    "tests",
+    "json",
+    "fastapi",
+    "a-b",
+    "yaml",
+    "reports",
+    "a" * 300,
+]
+
+
+@pytest.mark.parametrize("name", BAD)
 def test_a_name_that_cannot_be_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     done = _make("new", f"NAME={name}", f"DIR={tmp_path / 'new'}")
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_no_package_of_the_project_can_be_hidden_by_its_name() -> None:
+    names = {name for name in packages_distributions() if re.fullmatch("[a-z][a-z0-9_]*", name) and "__" not in name}
+    for name in names:
+        with pytest.raises(Refusal, match=name):
+            check_name(name)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = _make("new", "NAME=orders", f"DIR={tmp_path / 'file' / 'orders'}")
+    assert done.returncode != 0
+    assert "Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_neither_a_hook_nor_git_settings_of_ones_own_change_what_is_made(tmp_path: Path) -> None:
+    """A hook names its repository in GIT_DIR, into which the new project would be committed."""
+    home, other, folder = tmp_path / "home", tmp_path / "other", tmp_path / "orders"
+    (home / "hooks").mkdir(parents=True)
+    (home / "hooks" / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
+    (home / "hooks" / "pre-commit").chmod(0o755)
+    (home / "ignored").write_text("docs/\n")
+    settings = {"core.hooksPath": home / "hooks", "core.excludesFile": home / "ignored", "commit.gpgSign": "true"}
+    for name, value in settings.items():
+        subprocess.run(["git", "config", "--file", home / ".gitconfig", name, str(value)], check=True)
+    subprocess.run(["git", "init", "-q", other], check=True)
+    done = _make("new", "NAME=orders", f"DIR={folder}", HOME=str(home), GIT_DIR=str(other / ".git"))
+    assert done.returncode == 0, done.stderr
+    assert not list((other / ".git").glob("refs/heads/*"))
+    assert (
+        "docs/settings.md"
+        in subprocess.run(["git", "ls-files"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_every_object_is_in_the_namespace_that_demands_restricted_pods(overlay: 
 def test_pods_have_what_they_ask_for_and_no_more_and_change_nothing(overlay: str) -> None:
     for pod in pods(overlay):
         assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False  # a Service named jobs would set JOBS_PORT to tcp://...
         # A user or group of our own choice is what OpenShift's restricted-v2 rejects.
         assert pod["securityContext"].keys() == {"runAsNonRoot", "seccompProfile"}
         assert pod["securityContext"]["runAsNonRoot"]
