@@ -121,5 +121,5 @@ function showMemory() {
   const known = Object.entries(JSON.parse(localStorage.getItem(MEMORY) ?? "{}"));
   const told = known.map(([count, ms]) => `${count} worker${count === "1" ? "" : "s"}: ${(TOTAL / (ms / 1000)).toFixed(1)} a second`);
   const place = $("step-5").querySelector(".memory") ?? $("step-5").appendChild(element("p", { class: "memory" }));
-  place.textContent = told.length ? `Measured by this browser: ${told.join("; ")}.` : "";
+  place.textContent = told.length ? `Measured so far: ${told.join("; ")}.` : "";
 }
