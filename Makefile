@@ -52,9 +52,9 @@ lint-workflows:
 lint-deploy:
 	@sh deploy/lint.sh $(BIN)
 
-docs: environment ## Make docs/ a site in reports/docs, with the engine's names; its links are checked
+docs: $(if $(filter --record,$(ARGS)),development,environment) ## Make docs/ a site in reports/docs; ARGS=--record takes the tour of the lab for it
 	@$(PYTHON) local/environment.py docs
-	@$(BIN)/python -m local.site
+	@$(BIN)/python -m local.site $(ARGS)
 
 fix: development ## Fix what ruff can fix
 	@$(BIN)/ruff check --fix

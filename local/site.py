@@ -41,7 +41,9 @@ OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]*)(#[^)]*)?\)")
 REFERENCE = {"docstring_style": "google", "show_source": False, "show_submodules": True, "members_order": "source"}
 
 
-def build() -> int:
+def build(*, record: bool) -> int:
+    if record:
+        subprocess.run([sys.executable, "-m", "proof.recording"], cwd=ROOT, check=False)  # it says why it cannot
     shutil.rmtree(BUILD, ignore_errors=True)
     shutil.copytree(DOCS, PAGES)
     for source, name in OF_THE_ROOT.items():
@@ -49,6 +51,7 @@ def build() -> int:
             continue
         (PAGES / name).write_text((ROOT / source).read_text().replace("(docs/", "("))
     _add_report()
+    _add_recording()
     for page in PAGES.rglob("*.md"):
         page.write_text(_without_links_outside(page))
     navigation = [{"Home": "index.md"}, *_parts(), {"Decisions": _decisions()}, {"Reference": _reference()}]
@@ -69,6 +72,14 @@ def _add_report() -> None:
         shutil.copy(report, PAGES / "measured.html")
         words = "[What `make prove` measured on this machine](measured.html)"
     (PAGES / "proof.md").write_text(f"# What was measured\n\n{words}\n")
+
+
+def _add_recording() -> None:
+    """Add the last recording of the lab's tour, if there is one, and lead to it from the page about the lab."""
+    recorded, page = ROOT / "reports" / "lab.html", PAGES / "lab.md"
+    if recorded.exists():
+        shutil.copy(recorded, PAGES / "lab-recorded.html")
+        page.write_text(page.read_text().replace("`reports/lab.html`", "[the recorded lab](lab-recorded.html)"))
 
 
 def _without_links_outside(page: Path) -> str:
@@ -140,4 +151,4 @@ def _palette() -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    sys.exit(build())
+    sys.exit(build(record="--record" in sys.argv[1:]))

@@ -40,6 +40,7 @@ def build(project: Path) -> "subprocess.CompletedProcess[str]":
 def test_site_is_read_without_a_network(project: Path) -> None:
     (project / "reports").mkdir()
     (project / "reports" / "proof.html").write_text("<h1>Proved</h1>")
+    (project / "reports" / "lab.html").write_text("<h1>Recorded</h1>")
     built = build(project)
     assert built.returncode == 0, built.stdout + built.stderr
     asked: list[str] = []
@@ -58,6 +59,9 @@ def test_site_is_read_without_a_network(project: Path) -> None:
         page.goto(f"{url}/proof.html")
         page.get_by_role("link", name="measured on this machine").click()
         assert page.locator("h1").inner_text() == "Proved"
+        page.goto(f"{url}/lab.html")
+        page.get_by_role("link", name="the recorded lab").click()
+        assert page.locator("h1").inner_text() == "Recorded"
         server.shutdown()
     assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
     assert "tombstone" in (site / "search.json").read_text()
