@@ -96,10 +96,19 @@ async def follow_clicks(code: CodeInPath, request: Request) -> EventStream:
 
 @router.websocket("/links/{code}/live")
 async def watch_clicks(code: CodeInPath, socket: WebSocket) -> None:
-    """Tell them by a WebSocket. A client that leaves ends this by the engine, as nothing is received here."""
+    """Tell them by a WebSocket. What the client says is read and ignored, because the pongs and the close behind it would wait."""
     resolver: Resolver = socket.state.resolver
     live: Live = socket.state.live
     link = await resolver.read(code)
     await socket.accept()
-    async for clicks in live.follow(code, link.clicks):
-        await socket.send_json({"code": code, "clicks": clicks})
+    ignoring = asyncio.create_task(_ignore_messages(socket))
+    try:
+        async for clicks in live.follow(code, link.clicks):
+            await socket.send_json({"code": code, "clicks": clicks})
+    finally:
+        await end(ignoring)
+
+
+async def _ignore_messages(socket: WebSocket) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass

@@ -74,3 +74,14 @@ def test_clicks_are_told_as_they_happen_until_the_link_is_deleted(service: Runni
         pass
     assert refused.value.response.status_code == 404
     assert b"link-not-found" in (refused.value.response.body or b"")
+
+
+def test_a_client_that_talks_is_still_heard(service: RunningService, code: str) -> None:
+    with watched(service, code) as client:
+        assert next(of_socket(client)) == 0
+        client.send("are you there?")
+        client.send(b"and in bytes?")
+        assert client.ping().wait(10)
+        client.close(3333)
+        assert client.protocol.close_rcvd is not None
+        assert client.protocol.close_rcvd.code == 3333
