@@ -142,7 +142,7 @@ def check_port(host: str, port: int, *, setting: str = "PORT") -> None:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise LocalError(f"Port {port} is in use: end what listens there, or set {setting} to another.") from None
         raise LocalError(f"Cannot listen on {host}, port {port} ({error}): set HOST or {setting} to another.") from None

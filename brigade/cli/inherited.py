@@ -1,6 +1,7 @@
 """The state that a process inherits from its parent, and that must make no difference to the service."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,11 @@ STANDARD = ("stdin", "stdout", "stderr")
 UMASK = 0o022
 NOT_OURS = ("GUNICORN_PID", "GUNICORN_FD", "GUNICORN_CMD_ARGS")
 """The first two tell a master that SIGUSR2 starts what it takes over."""
+PROVIDERS = {
+    "OTEL_PYTHON_TRACER_PROVIDER": "opentelemetry_tracer_provider",
+    "OTEL_PYTHON_METER_PROVIDER": "opentelemetry_meter_provider",
+}
+"""Variables that name an installed part of OpenTelemetry, and the group in which it is found."""
 OF_SYSTEMD = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
@@ -25,7 +31,34 @@ def settle_process() -> None:
     os.close(descriptor)
     pthread_sigmask(SIG_SETMASK, ())
     os.umask(UMASK)
+    _settle_home()
     _settle_propagators()
+    _settle_telemetry()
+
+
+def _settle_home() -> None:
+    """Replace a home that this user cannot enter, as `sudo -E` and `ProtectHome=` leave it, with that of a user without one.
+
+    The client of Postgres looks for certificates there, and takes "permission denied" for a server that is away.
+    """
+    if not os.access(os.environ.get("HOME") or os.path.expanduser("~"), os.X_OK):  # noqa: PTH111 - Path.home() may raise
+        os.environ["HOME"] = "/"
+
+
+def _settle_telemetry() -> None:
+    """Leave out what OpenTelemetry would end the process for: it is no part of what the service does."""
+    for variable, value in list(os.environ.items()):
+        if re.fullmatch("OTEL_[A-Z_]+_LIMIT", variable) and not re.fullmatch(r"\s*\d*\s*", value):
+            _leave_out(variable, "it is no whole number")
+    for variable, group in PROVIDERS.items():
+        named = os.environ.get(variable)
+        if named and not entry_points(group=group, name=named):
+            _leave_out(variable, f"{named} is not installed")
+
+
+def _leave_out(variable: str, reason: str) -> None:
+    print(f"service: {variable} is left out, as {reason}.", file=sys.stderr)
+    del os.environ[variable]
 
 
 def _settle_propagators() -> None:
@@ -54,6 +87,7 @@ def counting_for_itself() -> Iterator[None]:
     """Import here what counts. A command is no worker: it must not write into the folder of metrics, which the master
     makes, and prometheus_client decides by the variable when it is imported.
     """
+    os.environ.pop("prometheus_multiproc_dir", None)  # the name of old, of which prometheus_client makes the new one
     folder = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     try:
         yield

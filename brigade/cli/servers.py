@@ -170,7 +170,9 @@ async def with_redis(
         finally:
             await client.aclose()
 
-    server = f"REDIS_URL: Redis{_at(read_redis_url(dsn).nodes)}"
+    read = read_redis_url(dsn)
+    _check_files("REDIS_URL", read.files)
+    server = f"REDIS_URL: Redis{_at(read.nodes)}"
     return await _patiently(attempt, server=server, patience_s=patience_s)
 
 

@@ -52,6 +52,8 @@ def check(settings: Settings) -> None:
             _bind(host_of(settings), port)
         except OSError as error:
             raise ConfigurationError(_why_not(error, settings, port)) from None
+        except UnicodeError:  # of the codec for names of hosts
+            raise ConfigurationError(f"HOST {settings.host!r} is no name of a host.") from None
 
 
 def _check_handed_over(descriptors: list[int], settings: Settings) -> None:

@@ -21,6 +21,7 @@ TLS = {
     "ssl_password",
     "ssl_check_hostname",
 }
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 KNOWN = {
     "server": TLS | {"db", "protocol"},
     "cluster": TLS,
@@ -39,6 +40,8 @@ class RedisUrl:
     """The Sentinels' name for the servers they watch."""
     options: dict[str, Any]
     sentinel_options: dict[str, Any]
+    files: dict[str, str]
+    """Files that it names, by option."""
 
 
 def _split(url: str) -> SplitResult:
@@ -69,8 +72,9 @@ def read_redis_url(url: str) -> RedisUrl:
         raise ValueError("cannot be read: in a password, @ / # ? [ are %40 %2F %23 %3F %5B") from None
     more = dict(parse_qsl(parts.query, keep_blank_values=True))
     _check_options(more, kind, fragment=parts.fragment, tls=scheme["scheme"] in {"rediss", "valkeys"})
+    files = {name: more[name] for name in FILES if more.get(name)}
     if kind == "server":
-        return _server(parts.netloc, parts.path, is_socket=scheme["scheme"] is None)
+        return _server(parts.netloc, parts.path, files, is_socket=scheme["scheme"] is None)
     service, _, database = parts.path.strip("/").partition("/")
     if kind == "cluster" and service:
         raise ValueError("a cluster has no databases: nothing may follow its hosts")
@@ -87,20 +91,19 @@ def read_redis_url(url: str) -> RedisUrl:
     hosts = parts.netloc.rpartition("@")[2].split(",")
     nodes = tuple(read_host(host, PORTS[kind]) for host in hosts)
     asked = security if _value("sentinel_tls", more.get("sentinel_tls", str(tls))) else {}
-    return RedisUrl(
-        kind, nodes, service, user | security | database_option, {"password": more.get("sentinel_password")} | asked
-    )
+    of_sentinels = {"password": more.get("sentinel_password")} | asked
+    return RedisUrl(kind, nodes, service, user | security | database_option, of_sentinels, files)
 
 
-def _server(netloc: str, path: str, *, is_socket: bool) -> RedisUrl:
+def _server(netloc: str, path: str, files: dict[str, str], *, is_socket: bool) -> RedisUrl:
     """Its URL is read by the client itself, which takes a database that is no number for 0."""
     if is_socket:
-        return RedisUrl("server", (), "", {}, {})
+        return RedisUrl("server", (), "", {}, {}, files)
     if not re.fullmatch(r"/?\d*", path):
         raise ValueError("must end with the number of a database, as in redis://host:6379/0")
     host = netloc.rpartition("@")[2]
     nodes = (read_host(host, 6379),) if host and not host.startswith(":") else (read_host(f"localhost{host}", 6379),)
-    return RedisUrl("server", nodes, "", {}, {})
+    return RedisUrl("server", nodes, "", {}, {}, files)
 
 
 def _check_options(options: dict[str, str], kind: str, *, fragment: str, tls: bool) -> None:

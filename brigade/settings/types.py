@@ -5,12 +5,15 @@ import re
 import socket
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from brigade.settings.callers import ApiKey, Rate
 from brigade.settings.postgres_url import read_postgres_url
 from brigade.settings.redis_url import read_redis_url
+
+LONGEST_S = 1_000_000
+"""Seconds that every clock behind a setting can count: Postgres has milliseconds in 31 bits."""
 
 
 def _every_address(value: str) -> str:
@@ -71,6 +74,8 @@ def _are_networks(value: str) -> str:
     return value
 
 
+Seconds = Annotated[float, Field(ge=0.001, le=LONGEST_S)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=LONGEST_S)]
 Host = Annotated[str, AfterValidator(_every_address)]
 PostgresAddress = Annotated[SecretStr, AfterValidator(_is_postgres)]
 RedisAddress = Annotated[SecretStr, AfterValidator(_is_redis)]

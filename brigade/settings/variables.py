@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AliasChoices,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     SecretStr,
     model_validator,
@@ -21,7 +19,18 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from brigade.settings.postgres_url import PostgresUrl, read_postgres_url, with_password
-from brigade.settings.types import ApiKeys, Host, Networks, Origins, PostgresAddress, Prefix, RateLimit, RedisAddress
+from brigade.settings.types import (
+    ApiKeys,
+    Host,
+    Networks,
+    Origins,
+    PostgresAddress,
+    Prefix,
+    RateLimit,
+    RedisAddress,
+    Seconds,
+    SecondsOrNone,
+)
 
 DRAIN_MARGIN_S = 2.0
 """A worker ends its drain this long before Gunicorn would kill it, so that the lifespan still closes the pools."""
@@ -95,19 +104,19 @@ class Settings(BaseSettings):
     """WebSockets and event streams that one worker holds at the same time; one more is answered 503."""
     ws_max_message_bytes: PositiveInt = 65_536
     """Largest message that a WebSocket takes, in bytes; a larger one closes it with 1009."""
-    request_timeout_s: PositiveFloat = 15.0
+    request_timeout_s: Seconds = 15.0
     """Seconds a request may take before it is answered 503, without the time in which its body arrives."""
-    graceful_timeout_s: Annotated[float, Field(ge=1)] = 30.0
+    graceful_timeout_s: Annotated[Seconds, Field(ge=1)] = 30.0
     """Seconds a stopping worker may take before it is killed."""
-    stop_delay_s: NonNegativeFloat = 0.0
+    stop_delay_s: SecondsOrNone = 0.0
     """Seconds a stopping service still accepts connections while /readyz says 503, so that a proxy can look elsewhere."""
-    worker_timeout_s: Annotated[float, Field(ge=1)] = 30.0
+    worker_timeout_s: Annotated[Seconds, Field(ge=1)] = 30.0
     """Seconds an event loop may be blocked, or a worker may take to start, before that worker is replaced."""
-    keepalive_s: NonNegativeFloat = 75.0
+    keepalive_s: SecondsOrNone = 75.0
     """Seconds an idle connection is kept; more than the proxy in front keeps it."""
-    header_timeout_s: PositiveFloat = 10.0
+    header_timeout_s: Seconds = 10.0
     """Seconds a client may take to send the head of a request."""
-    body_timeout_s: PositiveFloat = 30.0
+    body_timeout_s: Seconds = 30.0
     """Seconds a client may take to send a body."""
     max_requests: NonNegativeInt = 0
     """Requests after which a worker is replaced, without a gap; 0 replaces none."""
@@ -118,7 +127,7 @@ class Settings(BaseSettings):
     max_body_bytes: NonNegativeInt = 1_048_576
     """Largest body of a request, in bytes."""
 
-    http_timeout_s: PositiveFloat = 5.0
+    http_timeout_s: Seconds = 5.0
     """Seconds that a call to another service may take, retries included; less where the request has less left."""
     http_connections: PositiveInt = 100
     """Connections that one worker may have to each other service that it calls."""

@@ -1,6 +1,7 @@
 """What the parent, the platform or systemd hands over changes nothing, or is used as its documentation says."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -74,13 +75,36 @@ def test_variables_of_gunicorn_and_uvicorn_do_not_overrule_the_plan(start_servic
         UVICORN_WORKERS="7",
         SENDFILE="nonsense",
         OTEL_PROPAGATORS="xray, tracecontext",
+        OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="many",
+        OTEL_PYTHON_TRACER_PROVIDER="nonsense",
+        prometheus_multiproc_dir="/nowhere",
         FORWARDED_ALLOW_IPS="nonsense",
         TRUSTED_PROXIES="10.0.0.0/8, ",
     )
     assert len(service.worker_pids()) == 2
     assert "GUNICORN_CMD_ARGS is left out" in service.log()
     assert "OTEL_PROPAGATORS is read as tracecontext" in service.log()
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT is left out" in service.log()
+    assert "OTEL_PYTHON_TRACER_PROVIDER is left out" in service.log()
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root can enter every folder")
+def test_home_that_this_user_cannot_enter_is_none(database_url: str, tmp_path: Path) -> None:
+    """As `sudo -E` and ProtectHome= of systemd leave it. The client of Postgres looks for certificates there."""
+    (tmp_path / "home").mkdir(mode=0)
+    ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*ordinary, sys.executable, "-m", "service", "migrate", "--check"],
+        env=env | {"DATABASE_URL": database_url.partition("?")[0]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Permission denied" not in done.stderr
+    assert done.returncode == 0, done.stdout
 
 
 @contextmanager

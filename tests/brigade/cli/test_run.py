@@ -57,8 +57,17 @@ def test_url_that_no_session_can_have_is_refused(
     refused(done, "DATABASE_URL", "refuses")
 
 
-def test_host_of_another_machine_is_refused(run: Run) -> None:
-    refused(run("run", HOST="192.0.2.1"), "HOST", "192.0.2.1")
+@pytest.mark.parametrize("host", ["192.0.2.1", "a" * 64 + ".example"])
+def test_host_that_is_not_of_this_machine_is_refused(run: Run, host: str) -> None:
+    refused(run("run", HOST=host), "HOST", host)
+
+
+def test_certificate_that_cannot_be_read_is_refused(run: Run, free_port: int, database_url: str) -> None:
+    """It would look like a Redis that is away."""
+    url = "rediss://127.0.0.1:1/0?ssl_ca_certs=/nowhere"
+    refused(
+        run("run", PORT=free_port, DATABASE_URL=database_url, REDIS_URL=url), "REDIS_URL", "ssl_ca_certs", "/nowhere"
+    )
 
 
 @pytest.mark.parametrize("password", ["s3/cret", "s3#s3cret"])
