@@ -1,6 +1,7 @@
 """`python -m service work`: does the jobs that the service enqueues, until SIGTERM, and beside it."""
 
 import asyncio
+import faulthandler
 import logging
 import signal
 from contextlib import suppress
@@ -24,6 +25,8 @@ from brigade.telemetry.metrics import WorkerStats, registry
 
 PAUSE_S = 2.0
 """Seconds until the next try after an outage."""
+END_BEFORE_KILL_S = 0.5
+"""How long before the SIGKILL of the platform, which says nothing, a runner prints where it hangs and ends itself."""
 STOP = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger("service.jobs")
@@ -53,8 +56,14 @@ def _sized(settings: Settings) -> tuple[Settings, Plan]:
 
 async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
     told = asyncio.Event()
+
+    def tell() -> None:
+        if not told.is_set():  # a job that will not be cancelled is found in its stack
+            faulthandler.dump_traceback_later(settings.graceful_timeout_s - END_BEFORE_KILL_S, exit=True)
+        told.set()
+
     for number in STOP:
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, tell)
     if settings.jobs_port is not None:
         start_http_server(settings.jobs_port, settings.host, registry=registry)
     with logs.written_by_thread():

@@ -19,8 +19,10 @@ from pgqueuer.core.sm import SchedulerManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job as Row
 
+from brigade.cancellation import must_end
 from brigade.errors import SchemaBehind
 from brigade.jobs import Job, JobRun, registered, rows
+from brigade.jobs.failures import AttemptFailed
 from brigade.resources import Resources
 from brigade.stores.postgres_errors import POSTGRES_FAILURES
 from brigade.stores.schema import schema
@@ -45,10 +47,6 @@ DEAD = counter("jobs_dead", "Jobs given up after their last attempt.", ["name"])
 DURATION = histogram("job_duration_seconds", "Attempts at jobs, the failed ones included.", ["name"], buckets=BUCKETS_S)
 DEPTH = gauge("jobs", "Jobs that are not done, by state.", ["name", "state"])
 OLDEST = gauge("jobs_oldest_seconds", "How long the oldest job that could run has waited.", ["name"])
-
-
-class Stopping(Exception):
-    """The runner has no time left for this attempt."""
 
 
 class Runner:
@@ -118,10 +116,10 @@ class Runner:
             await self._patiently(rows.UNSTART, row.id)
             log.info("job given back", job=job.name, job_id=row.id)
             raise RetryRequested(reason="The runner stopped.") from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the job does
             await self._until_postgres_is_well()
-            self._failed(job, run, error)
-            raise RetryRequested(delay=timedelta(seconds=job.pause_s(number)), reason=str(error)) from error
+            failure = self._failed(job, run, error)
+            raise RetryRequested(delay=timedelta(seconds=job.pause_s(number)), reason=str(failure)) from None
         DONE.labels(job.name).inc()
 
     async def _patiently(self, statement: str, *values: object) -> Any:
@@ -150,20 +148,27 @@ class Runner:
         headers: dict[str, Any] = row.headers or {}
         with tracing.continued(headers.get("trace") or {}, f"job {job.name}"), DURATION.labels(job.name).time():
             log.info("job started", job=job.name, job_id=run.id, attempt=run.attempt)
-            await job.function(run, **orjson.loads(row.payload or b"{}"))
+            try:
+                await job.function(run, **orjson.loads(row.payload or b"{}"))
+            except BaseException as error:
+                if isinstance(error, Exception) or must_end(error):
+                    raise
+                raise AttemptFailed.by(error) from error  # `sys.exit()` would end the runner, and every job under way
             log.info("job done", job=job.name, job_id=run.id, attempt=run.attempt)
 
-    def _failed(self, job: Job, run: JobRun, error: Exception) -> None:
-        """Log a failed attempt, and raise the error again if it was the last one."""
+    def _failed(self, job: Job, run: JobRun, error: Exception) -> AttemptFailed:
+        """Log a failed attempt, and return what is kept of it. If it was the last one, raise that."""
         FAILED.labels(job.name).inc()
         is_last = run.attempt >= job.attempts
         log.error(
             "job is dead" if is_last else "job failed",
             job=job.name, job_id=run.id, attempt=run.attempt, exc_info=error,
         )  # fmt: skip
+        failure = AttemptFailed.by(error)
         if is_last:
             DEAD.labels(job.name).inc()
-            raise error
+            raise failure from None
+        return failure
 
     async def _enqueue_scheduled(self, job: Job, _: Any) -> None:
         """The schedule's job is one like any other. While the last one is not done, there is no other."""

@@ -56,6 +56,26 @@ async def burn(run: JobRun, dish: int) -> None:
     await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
     raise ValueError("The kitchen is on fire.")
 
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+
+@job(attempts=2, backoff_s=0.01)
+async def spoil(run: JobRun, how: str) -> None:
+    raise {
+        "exit": SystemExit(0), "interrupt": KeyboardInterrupt(), "cancelled": asyncio.CancelledError(),
+        "NUL": ValueError("a\\0b"), "half a pair": ValueError("\\ud800"), "mute": Mute(),
+    }[how]
+
+@job()
+async def cling(run: JobRun, dish: int) -> None:
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            pass
+
 @job(backoff_s=0.01)
 async def taste(run: JobRun, dish: int) -> None:
     for _ in range(40):
@@ -259,6 +279,32 @@ async def test_a_stop_gives_back_what_does_not_end_in_time(pg: Any, work: Work) 
     assert runner.wait(30) == 0
     row = await pg.fetchrow("SELECT status::text, headers->'starts' AS starts FROM pgqueuer WHERE id = $1", number)
     assert tuple(row) == ("queued", "0")
+
+
+async def test_whatever_a_job_raises_is_its_own_failure(pg: Any, work: Work) -> None:
+    """It ends no runner, leaves no other job without an end, and is tried again."""
+    kinds = ["exit", "interrupt", "cancelled", "NUL", "half a pair", "mute"]
+    async with pg.acquire() as connection:
+        spoilt = [await job_named("spoil").enqueue(connection, how=how) for how in kinds]
+        for dish in range(6):
+            await job_named("cook").enqueue(connection, dish=dish)
+    runner = work()
+    await until(pg, "SELECT count(*) = 6 FROM pgqueuer WHERE status = 'failed' AND id = ANY($1::bigint[])", spoilt)
+    await until(pg, "SELECT NOT EXISTS (SELECT FROM pgqueuer WHERE status <> 'failed')")
+    assert runner.poll() is None
+    assert await pg.fetchval("SELECT count(*) FROM cooked") == 6
+    starts = await pg.fetchval("SELECT array_agg(DISTINCT headers->>'starts') FROM pgqueuer")
+    assert starts == ["2"]
+
+
+async def test_a_job_that_will_not_be_cancelled_does_not_hold_a_stop(pg: Any, work: Work, shop: Path) -> None:
+    async with pg.acquire() as connection:
+        await job_named("cling").enqueue(connection, dish=1)
+    runner = work(GRACEFUL_TIMEOUT_S="2.5", REQUEST_TIMEOUT_S="0.1")
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked)")
+    runner.terminate()
+    assert await asyncio.to_thread(runner.wait, 20) == 1
+    assert "most recent call first" in (shop / "log").read_text()
 
 
 async def test_a_job_whose_runner_dies_each_time_is_dead(pg: Any, work: Work) -> None:
