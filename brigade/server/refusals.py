@@ -21,9 +21,10 @@ LOG_EVERY_S = 1.0
 
 
 class Refused(Exception):
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, headers: Sequence[Header] = ()) -> None:
         super().__init__(detail)
         self.status = status
+        self.headers = headers
 
 
 @cache
@@ -69,6 +70,7 @@ def as_answer(refused: Refused, default_headers: Sequence[Header]) -> bytes:
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
         (b"x-request-id", request_id.encode()),
+        *refused.headers,
     ]
     if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", b"1"))

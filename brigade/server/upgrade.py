@@ -43,8 +43,9 @@ class UpgradeReader(RequestReader):
 
     def _open_websocket(self, scope: Any) -> None:
         """Hand the connection over, and leave nothing of it here."""
-        from brigade.server.websocket import WebSocket  # noqa: PLC0415 - 3 MB that only WebSockets need
+        from brigade.server.websocket import WebSocket, check_handshake  # noqa: PLC0415 - 3 MB that only WebSockets need
 
+        check_handshake(scope["headers"])
         self._cancel_deadline()
         self._unset_keepalive_if_required()
         self.reading = Reading.NOTHING

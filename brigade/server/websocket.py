@@ -1,27 +1,57 @@
 """A connection that has become a WebSocket: uvicorn's own protocol with bounds, and with a word before each end."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame
+from websockets.http11 import Request
 from websockets.protocol import State
+from websockets.server import ServerProtocol
 
+from brigade.headers import Header
 from brigade.server.answer_heads import as_lines
 from brigade.server.lifecycle import lifecycle
 from brigade.server.output import LINGER_S, Output
+from brigade.server.refusals import Refused
 from brigade.server.streams import streams
 
 HANDSHAKE = {b"host", b"connection", b"upgrade"}
 SERVICE_RESTART = 1012
 """The close code that asks a client to connect again (RFC 6455, 7.4.2, and the registry of IANA)."""
-INTERNAL_ERROR, TOO_BIG, ABNORMAL = 1011, 1009, 1006
+INTERNAL_ERROR, TOO_BIG, NO_TEXT, ABNORMAL = 1011, 1009, 1007, 1006
 
 MAX_FRAMES = 1000
 """Frames of one message, at most. An empty one takes 6 bytes on the wire and more in memory."""
 ABANDONED_S = 2.0
 """Seconds for the application to end after its client has gone, before it is cancelled: it may wait for something else."""
+
+OUR_VERSION = b"13"
+WANTED = [(b"sec-websocket-version", OUR_VERSION), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
+
+
+def check_handshake(headers: Sequence[Header]) -> None:
+    """
+    Raises:
+        Refused: The handshake has another version, or lacks what RFC 6455, 4.2.1, asks of it.
+    """
+    fields = [field for field in headers if _is_of_handshake(field[0])]
+    versions = [value for name, value in fields if name == b"sec-websocket-version"]
+    if versions and versions != [OUR_VERSION]:
+        raise Refused(426, "The version of the WebSocket protocol must be 13 (RFC 6455, 4.4).", WANTED)
+    request = Request("/", Headers([(name.decode(), value.decode("latin-1")) for name, value in fields]))
+    try:
+        ServerProtocol().process_request(request)
+    except InvalidHandshake as error:
+        raise Refused(400, f"This is no handshake of a WebSocket: {error}.") from None
+
+
+def _is_of_handshake(name: bytes) -> bool:
+    return name in HANDSHAKE or name.startswith(b"sec-websocket-")
 
 
 class WebSocket(WebSocketsSansIOProtocol):
@@ -39,11 +69,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.output = Output(transport, self.loop, transport.close, self._patience_s)
         transport.set_protocol(self)
         streams.join(self, self.tell)
-        fields = [
-            field
-            for field in self._handshake["headers"]
-            if field[0] in HANDSHAKE or field[0].startswith(b"sec-websocket-")
-        ]
+        fields = [field for field in self._handshake["headers"] if _is_of_handshake(field[0])]
         self.data_received(b"GET / HTTP/1.1\r\n" + as_lines(fields))
 
     def handle_connect(self, event: Any) -> None:
@@ -104,14 +130,19 @@ class WebSocket(WebSocketsSansIOProtocol):
         if len(self.frames) < MAX_FRAMES:
             super().handle_cont(event)
         else:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_BIG, "reason": ""})
-            self._send_close(TOO_BIG, f"A message may have {MAX_FRAMES} frames.")
+            self._refuse(TOO_BIG, f"A message may have {MAX_FRAMES} frames.")
 
     def send_receive_event_to_app(self) -> None:
+        if not self._ending and self.curr_msg_data_type == "text" and not _is_text(self.frames):
+            self._refuse(NO_TEXT, "A message of text is in UTF-8.")
         if self._ending:
             self.frames = []
         else:
             super().send_receive_event_to_app()
+
+    def _refuse(self, code: int, reason: str) -> None:
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._send_close(code, reason)
 
     # Its end
 
@@ -145,3 +176,12 @@ class WebSocket(WebSocketsSansIOProtocol):
         """The worker waits no longer."""
         self.tell()
         self.transport.close()
+
+
+def _is_text(frames: Sequence[bytes]) -> bool:
+    """Whether a message is in UTF-8. uvicorn would log one that is not as an error of ours, with a traceback."""
+    try:
+        b"".join(frames).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

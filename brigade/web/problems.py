@@ -3,12 +3,12 @@
 import json
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, params
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
@@ -111,14 +111,22 @@ async def _invalid(request: Request, error: Exception) -> Response:
     _let_go(error)
     if (wanted := _other_media_type(request)) is not None:
         return render(UnsupportedMediaType(f"Send the body with the header Content-Type: {wanted}."))
-    parts = error.errors()
+    return render(_tell(error.errors()))
+
+
+async def _invalid_handshake(_: Request, error: Exception) -> Response:
+    assert isinstance(error, WebSocketRequestValidationError)
+    return render(_tell(error.errors()))
+
+
+def _tell(parts: Sequence[Any]) -> InvalidRequest:
     for part in parts:
         if isinstance(raised := part.get("ctx", {}).get("error"), Exception):
             raised.__traceback__ = None  # a validator's: its frame leads to those that hold these parts, and the body
     errors = [
         {"at": "/".join(map(str, part["loc"])), "message": part["msg"].removeprefix("Value error, ")} for part in parts
     ]
-    return render(InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors))
+    return InvalidRequest("; ".join(f"{part['at']}: {part['message']}" for part in errors), errors=errors)
 
 
 def _other_media_type(request: Request) -> str | None:
@@ -139,4 +147,5 @@ async def _unhandled(_: Request, error: Exception) -> Response:
 def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(WebSocketRequestValidationError, _invalid_handshake)
     app.add_exception_handler(Exception, _unhandled)

@@ -42,6 +42,10 @@ class Forbidden(Problem):
     status, type, title = 403, "urn:problem:foreign-origin", "Pages of this origin may not connect"
 
 
+class NotOpened(Problem):
+    status, type, title = 403, "urn:problem:not-opened", "The WebSocket is not opened"
+
+
 def crowded(most: int) -> NoRoom | None:
     """Return why there is no room for one more stream."""
     if streams.count < most:
@@ -125,6 +129,9 @@ class OneWebSocket:
         return message
 
     async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.close" and not self._accepted and DENIAL in self._scope.get("extensions", {}):
+            await deny(NotOpened(message.get("reason") or ""), self._scope, self._receive, self.send)
+            return
         match message["type"]:
             case "websocket.accept":
                 self._accepted, self._status = True, 101

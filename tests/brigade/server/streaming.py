@@ -32,6 +32,12 @@ async def keyed(socket: WebSocket) -> None:
     await socket.accept()
 
 
+@router.websocket("/numbered/{number}")
+async def numbered(socket: WebSocket, number: int) -> None:
+    """It opens for no number."""
+    await socket.close(1008, f"There is no {number}.")
+
+
 @router.websocket("/deaf")
 async def never_receives(socket: WebSocket) -> None:
     """It learns nothing of its client's end."""

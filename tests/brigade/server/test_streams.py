@@ -97,9 +97,42 @@ def test_what_is_no_websocket_of_ours_is_declined(server: Gunicorn, offer: bytes
     assert answers.count(b"HTTP/1.1 ") == 1 + (b"1.0" not in offer)
 
 
-def test_handshake_is_checked(server: Gunicorn) -> None:
-    assert b" 400 " in exchange(server.port, OFFER % b"/echo" + b"\r\n").splitlines()[0]  # no key
-    assert_problem(exchange(server.port, OFFER % b"/echo" + KEY + b"\x81\x00"), 400)  # a frame before its time
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        OFFER % b"/echo" + b"\r\n",
+        OFFER % b"/echo" + b"Sec-WebSocket-Key: abc\r\n\r\n",
+        OFFER % b"/echo" + KEY.replace(b"\r\n", b"\r\nSec-WebSocket-Protocol: a b\r\n", 1),
+        OFFER.replace(b"Sec-WebSocket-Version: 13\r\n", b"") % b"/echo" + KEY,
+        OFFER % b"/echo" + KEY + b"\x81\x00",
+    ],
+    ids=["no key", "short key", "subprotocol", "no version", "frame before its time"],
+)
+def test_handshake_is_checked(server: Gunicorn, handshake: bytes) -> None:
+    assert_problem(exchange(server.port, handshake), 400)
+
+
+def test_another_version_is_told_ours(server: Gunicorn) -> None:
+    answer = exchange(server.port, OFFER.replace(b"13", b"8") % b"/echo" + KEY)
+    assert_problem(answer, 426)
+    head = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert {b"sec-websocket-version: 13", b"upgrade: websocket", b"connection: upgrade", b"connection: close"} <= set(
+        head
+    )
+
+
+@pytest.mark.parametrize(("path", "wanted"), [(b"/numbered/one", 422), (b"/numbered/1", 403)])
+def test_a_websocket_that_is_not_opened_is_a_problem(server: Gunicorn, path: bytes, wanted: int) -> None:
+    answer = exchange(server.port, OFFER % path + KEY)
+    assert (status(answer), b"application/problem+json" in answer) == (wanted, True)
+    assert (b"There is no 1." if wanted == 403 else b"path/number") in answer
+
+
+def test_text_that_is_no_utf8_closes_with_1007_and_is_no_error(server: Gunicorn) -> None:
+    with opened(server, "/echo") as client:
+        client.send(b"\xe6\xff", text=True)
+        assert close_code(client) == 1007
+    assert "Traceback" not in server.log()
 
 
 @pytest.mark.parametrize(
