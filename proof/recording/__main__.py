@@ -1,4 +1,4 @@
-"""`python -m proof.recording`: the lab's tour, recorded in reports/lab.json and played by reports/lab.html.
+"""`python -m proof.recording`: the lab's tour as reports/lab.html, a recording with the page that plays it.
 
 It needs a chromium (`CHROMIUM`, or on the PATH) and a minute. `make docs ARGS=--record` puts the page into the site.
 """
@@ -12,10 +12,10 @@ from playwright.sync_api import sync_playwright
 from local.places import ROOT
 from local.process import LocalError
 from proof.prove.stage import own_services
-from proof.recording.page import compact, make_page
+from proof.recording.page import make_page
 from proof.recording.tour import record
 
-REPORTS = ROOT / "reports"
+PAGE = ROOT / "reports" / "lab.html"
 WORKERS = 2
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -28,10 +28,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER)
         recording = record(browser.new_page(viewport={"width": 1280, "height": 900}), stage.url(WORKERS))
         browser.close()
-    REPORTS.mkdir(exist_ok=True)
-    for name, text in (("lab.json", compact(recording)), ("lab.html", make_page(recording))):
-        (REPORTS / name).write_text(text)
-        print(f"Wrote reports/{name}: {len(text.encode()) // 1000} kB")
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(make_page(recording))
+    print(f"Wrote {PAGE.relative_to(ROOT)}: {PAGE.stat().st_size // 1000} kB")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def _head(recording: dict[str, Any]) -> str:
     modules = {f"lab/{part.name}": _module(part) for part in (*sorted(PARTS.glob("*.js")), PLAY)}
     styles = "".join((PARTS / name).read_text() for name in ("style.css", "measure.css"))
     icon = _data("image/svg+xml", (PARTS / "icon.svg").read_text())
-    told = compact(recording).replace("<", "\\u003c")
+    told = json.dumps(recording, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f'<link rel="icon" href="{icon}">\n'
@@ -45,10 +45,6 @@ def _head(recording: dict[str, Any]) -> str:
         f'<script type="application/json" id="recording">{told}</script>\n'
         '<script type="module">import "lab/play.js"; import "lab/main.js";</script>\n'
     )
-
-
-def compact(recording: dict[str, Any]) -> str:
-    return json.dumps(recording, separators=(",", ":"))
 
 
 def _module(part: Path) -> str:
