@@ -6,7 +6,7 @@ docs/hot-path.md says when a route is worth it, and shows one.
 from brigade.stores.coalesce import Coalescer
 from brigade.telemetry.metrics import Count, Tally, tell, told_each_second
 from brigade.telemetry.tracing import note
-from brigade.web.etag import is_known
+from brigade.web.etag import is_current, is_known
 from brigade.web.hot import ATTEMPT, Attempt, HotRoute, Shortcut, answer, served_by
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Shortcut",
     "Tally",
     "answer",
+    "is_current",
     "is_known",
     "note",
     "served_by",

@@ -16,6 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import Response
 
+from brigade.web.etag import is_known
+
 PARTS = ("swagger-ui-bundle.js", "swagger-ui.css")
 # The default validator is a service elsewhere, which would be told the address of the schema.
 OPTIONS = {"validatorUrl": None}
@@ -87,6 +89,6 @@ def _part(path: Path) -> Part:
 def _answer(request: Request, part: Part, headers: dict[str, str]) -> Response:
     # Browsers keep it, and ask each time whether it is still the same.
     headers = {"Cache-Control": "no-cache", "ETag": part.etag, **headers}
-    if request.headers.get("if-none-match") == part.etag:
+    if is_known(", ".join(request.headers.getlist("if-none-match")), part.etag):
         return Response(status_code=304, headers=headers)
     return Response(part.body, headers=headers, media_type=part.media_type)

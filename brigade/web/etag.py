@@ -1,8 +1,8 @@
-"""Conditional requests: whether the client already has what an entity tag names."""
+"""Conditional requests: whether the client has, or means, what an entity tag names."""
 
 import re
 
-_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
 def is_known(if_none_match: str, etag: str) -> bool:
@@ -10,4 +10,10 @@ def is_known(if_none_match: str, etag: str) -> bool:
 
     RFC 9110, section 13.1.2 (https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2), has the rules.
     """
-    return if_none_match.strip() == "*" or etag.removeprefix("W/") in _TAG.findall(if_none_match)
+    tags = (tag.removeprefix("W/") for tag in _TAG.findall(if_none_match))
+    return if_none_match.strip() == "*" or etag.removeprefix("W/") in tags
+
+
+def is_current(if_match: str, etag: str) -> bool:
+    """Whether `If-Match` names `etag`, by strong comparison: neither of the two is weak (RFC 9110, section 13.1.1)."""
+    return if_match.strip() == "*" or (etag.startswith('"') and etag in _TAG.findall(if_match))

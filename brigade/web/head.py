@@ -14,7 +14,8 @@ class _HeadSent(OSError):
 
 
 class Head:
-    """Asks the application as if the method were GET, and sends the head of its answer.
+    """Asks the application as if the method were GET, and sends the head of its answer. It takes out `Range`, which only GET
+    has (RFC 9110, 14.2).
 
     `has_own` tells whether a route serves HEAD itself.
     """
@@ -26,7 +27,8 @@ class Head:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "HEAD" or self.has_own(scope):
             return await self.app(scope, receive, send)
-        as_get = {**scope, "method": "GET"}
+        headers = [field for field in scope["headers"] if field[0] != b"range"]
+        as_get = {**scope, "method": "GET", "headers": headers}
         sent = ended = False
 
         async def send_head(message: Message) -> None:

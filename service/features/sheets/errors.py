@@ -11,5 +11,9 @@ class SheetNotReady(Problem):
     status, type, title = 409, "urn:problem:sheet-not-ready", "The sheet is not drawn yet"
 
 
+class SheetChanged(Problem):
+    status, type, title = 412, "urn:problem:sheet-changed", "The file is not the one that If-Match names"
+
+
 class RangeNotSatisfiable(Problem):
     status, type, title = 416, "urn:problem:range-not-satisfiable", "The file has no such range"

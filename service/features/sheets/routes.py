@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from brigade import Body, Jobs, Pg, Text, documented, location, require_key, route_limits
 from service.features.sheets import store
-from service.features.sheets.errors import RangeNotSatisfiable, SheetNotFound, SheetNotReady
+from service.features.sheets.errors import RangeNotSatisfiable, SheetChanged, SheetNotFound, SheetNotReady
 from service.features.sheets.jobs import draw_sheet
-from service.features.sheets.ranges import read_range
+from service.features.sheets.ranges import Conditions
 
 MOST_CODES = 10_000
 PART_BYTES = 256 * 1024
@@ -73,21 +73,17 @@ async def read_sheet(sheet_id: SheetId, pg: Pg, jobs: Jobs, request: Request) ->
     responses={
         200: {"content": {"application/zip": {}}, "description": "The ZIP."},
         206: {"content": {"application/zip": {}}, "description": "The range of it that was asked for."},
-        **documented(SheetNotFound, SheetNotReady, RangeNotSatisfiable),
+        304: {"description": "The client has it already"},
+        **documented(SheetNotFound, SheetNotReady, SheetChanged, RangeNotSatisfiable),
     },
 )
-async def read_file(
-    sheet_id: SheetId,
-    pg: Pg,
-    range_: Annotated[str | None, Header(alias="Range")] = None,
-    if_range: Annotated[str | None, Header(alias="If-Range")] = None,
-) -> Response:
+async def read_file(sheet_id: SheetId, pg: Pg, conditions: Annotated[Conditions, Header()]) -> Response:
     """The ZIP, or a range of it, so that a download that broke off can go on."""
     sheet = await _found(pg, sheet_id)
     if sheet.bytes is None:
         raise SheetNotReady(f"GET /sheets/{sheet_id} says how far it is.")
     etag = f'"sheet-{sheet.id}-{sheet.bytes}"'
-    asked = read_range(range_ if if_range in {None, etag} else None, sheet.bytes)
+    asked = conditions.part_of(sheet.bytes, etag)
     start, length = asked or (0, sheet.bytes)
     headers = {
         "Accept-Ranges": "bytes",

@@ -47,8 +47,10 @@ def test_docs_and_their_parts_are_sent_once(start_service: StartService) -> None
     for path in ("/docs", *(f"/docs/{name}" for name in PARTS)):
         first = httpx.get(f"{service.url}{path}")
         assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
-        again = httpx.get(f"{service.url}{path}", headers={"If-None-Match": first.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
+        for known in ("%s", "W/%s", '"another", %s', "*"):  # a proxy that compresses makes the tag weak
+            given = known.replace("%s", first.headers["etag"])
+            again = httpx.get(f"{service.url}{path}", headers={"If-None-Match": given})
+            assert (again.status_code, again.content) == (304, b""), given
         assert httpx.head(f"{service.url}{path}").headers["content-length"] == str(len(first.content))
     assert httpx.get(f"{service.url}/docs/redoc.standalone.js").status_code == 404
 
