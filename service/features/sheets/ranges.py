@@ -1,4 +1,4 @@
-"""Which part of a file a client wants, if any, as RFC 9110 has it in sections 13 and 14.
+"""The part of a file that a client asks for, and the conditions under which it does (RFC 9110, sections 13 and 14).
 
 Several ranges at once, and other units, are answered with all of it.
 """
