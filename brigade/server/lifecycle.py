@@ -66,6 +66,12 @@ class Roster:
         self.flags.rows = max(self.flags.rows, slot + 1)
         return slot
 
+    def forget(self, age: int) -> None:
+        """The worker was never forked."""
+        for row in self._in_use():
+            if row.age == age:
+                row.state = State.GONE
+
     def state(self, slot: int) -> State:
         return State(self._rows[slot].state)
 

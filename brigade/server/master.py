@@ -17,14 +17,22 @@ from brigade.server.lifecycle import STAYING, State, roster
 from brigade.server.rehearsal import Rehearsal
 from brigade.server.service_manager import ServiceManager
 from brigade.settings import Settings
+from brigade.telemetry.log_throttle import LogThrottle
 
 
 class _OldWorkersLeave(Exception):
     """Ends Gunicorn's own wait for them."""
 
 
+LOOKS_EVERY_S = 2.0
+"""Seconds within which the master looks at its workers again, unless it stands still itself."""
+
+
 class Master(Arbiter):  # type: ignore[misc]
     settings: Settings
+    looked_s: float
+    woke_s: float
+    """When the master last found that it had stood still."""
 
     @classmethod
     def take_over(cls, arbiter: Arbiter, settings: Settings) -> None:
@@ -34,6 +42,8 @@ class Master(Arbiter):  # type: ignore[misc]
         arbiter.rehearsal = Rehearsal(arbiter)
         arbiter.service_manager = ServiceManager()
         arbiter.reload_is_due = False
+        arbiter.looked_s, arbiter.woke_s = time.monotonic(), float("-inf")
+        arbiter.throttle = LogThrottle()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent's is no concern of ours
 
     @property
@@ -50,7 +60,11 @@ class Master(Arbiter):  # type: ignore[misc]
         else:
             self.reload_is_due = False
             self.service_manager.reloading()
-            self.rehearsal.start()
+            try:
+                self.rehearsal.start()
+            except OSError as error:  # no room for a process
+                self.log.error("Not reloaded, the workers serve on as they are: %s", error)  # noqa: TRY400
+                self.service_manager.ready()
 
     def _drains(self) -> bool:
         return any(worker.told and roster[worker.slot].drains for worker in self.WORKERS.values())
@@ -94,8 +108,23 @@ class Master(Arbiter):  # type: ignore[misc]
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:
             return super().spawn_worker()
+        except OSError as error:  # no room for a process; Gunicorn would end the service
+            roster.forget(self.worker_age)
+            if self.throttle.admit("spawn") is not None:
+                self.log.error("A worker cannot be started, and is tried again each second: %s", error)  # noqa: TRY400
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
+
+    def murder_workers(self) -> None:
+        """Kill the workers that are blocked. Where everything has stood still, as under `docker pause` or in a suspended
+        machine, they have their time again first: the master may be the first to go on.
+        """
+        now_s, before_s = time.monotonic(), self.looked_s
+        self.looked_s = now_s
+        if now_s - before_s > max(self.timeout / 2, LOOKS_EVERY_S):
+            self.woke_s = now_s
+        if now_s - self.woke_s > self.timeout:
+            super().murder_workers()
 
     @staticmethod
     def _stays(worker: Any) -> bool:
@@ -121,7 +150,12 @@ class Master(Arbiter):  # type: ignore[misc]
 
     def reexec(self) -> None:
         self.service_manager.hand_down(self.cfg.env_orig)
-        super().reexec()
+        try:
+            super().reexec()
+        except OSError as error:  # no room for a process, or the folder of the start is gone
+            self.log.error("There is no new master: %s", error)  # noqa: TRY400
+            if os.getpid() != self.pid:  # the child would go on as a second master, of the same workers
+                os._exit(1)
 
     def stop(self, graceful: bool = True) -> None:
         """Gunicorn calls this a second time after SIGINT and SIGQUIT, when the workers have gone."""

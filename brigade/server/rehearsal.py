@@ -43,13 +43,24 @@ class Rehearsal:
         return self._reader >= 0
 
     def start(self) -> None:
+        """Start it.
+
+        Raises:
+            OSError: there is no room for a process.
+        """
         sys.stderr.flush()
-        self._reader, writer = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            os.close(self._reader)
+        reader, writer = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
+        if pid == 0:
+            os.close(reader)
             _play(self._arbiter, writer)
         os.close(writer)
+        self._pid, self._reader = pid, reader
 
     def result(self) -> bool | None:
         """Whether new workers would start; None while nobody knows. The end of the child wakes the master to ask this."""

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.brigade.server.clients import ask
-from tests.brigade.server.conftest import Gunicorn, Start
+from tests.brigade.server.conftest import ROOT, Gunicorn, Start
 from tests.brigade.server.test_life import in_flight
 
 LONG = {"GRACEFUL_TIMEOUT_S": "15", "REQUEST_TIMEOUT_S": "12"}
@@ -250,3 +250,71 @@ def test_worker_hears_a_signal_that_comes_right_after_its_fork(start: Start) -> 
         os.kill(min(young), signal.SIGTERM)
         gunicorn.until(lambda gone=young: not gone & gunicorn.worker_pids())  # type: ignore[misc]
         gunicorn.until(lambda: len(gunicorn.worker_pids()) == 1 and gunicorn.serving())
+
+
+FORK_FAILS = """
+import os
+
+fork = os.fork
+
+
+def fork_if_there_is_room():
+    if os.path.exists(os.environ["FULL"]):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+
+
+os.fork = fork_if_there_is_room
+"""
+
+
+def test_no_room_for_a_process_costs_no_worker_that_lives(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FORK_FAILS)
+    full = tmp_path / "full"
+    gunicorn = start(2, PYTHONPATH=f"{tmp_path}:{ROOT}", FULL=str(full))
+    killed, left = sorted(gunicorn.worker_pids())
+    full.touch()
+    os.kill(killed, signal.SIGKILL)
+    gunicorn.until(lambda: "A worker cannot be started" in gunicorn.log())
+    for number, words in [(signal.SIGHUP, "Not reloaded"), (signal.SIGUSR2, "There is no new master")]:
+        gunicorn.send(number)
+        gunicorn.until(lambda words=words: words in gunicorn.log())  # type: ignore[misc]
+    assert gunicorn.worker_pids() == {left}
+    assert gunicorn.serving()
+    full.unlink()
+    gunicorn.until(lambda: len(gunicorn.events("started")) == 3)
+    gunicorn.reload()
+    assert gunicorn.serving()
+
+
+def test_a_new_master_that_cannot_begin_costs_no_worker(start: Start) -> None:
+    """The folder of the release that was started is gone."""
+    gunicorn = start()
+    workers = gunicorn.worker_pids()
+    gunicorn.folder = gunicorn.folder.rename(gunicorn.folder.with_name("moved"))
+    gunicorn.send(signal.SIGUSR2)
+    gunicorn.until(lambda: "There is no new master" in gunicorn.log() and gunicorn.worker_pids() == workers)
+    gunicorn.send(signal.SIGTTIN)  # the master still hears
+    gunicorn.until(lambda: len(gunicorn.worker_pids()) == 2)
+    assert gunicorn.serving()
+
+
+def test_a_service_that_stood_still_kills_no_worker_for_it(start: Start, aside: ThreadPoolExecutor) -> None:
+    """As `docker pause` and a suspended machine have it. The master is often the first to go on."""
+    gunicorn = start(2)
+    answer = aside.submit(ask, gunicorn.port, "/sleep?s=4")
+    gunicorn.until(lambda: in_flight(gunicorn))
+    workers = gunicorn.worker_pids()
+    service = [psutil.Process(pid) for pid in (gunicorn.process.pid, *workers)]
+    for process in service:
+        process.suspend()
+    time.sleep(3)  # WORKER_TIMEOUT_S is 2
+    service[0].resume()
+    time.sleep(0.3)
+    for process in service:
+        process.resume()
+    assert b"200 OK" in answer.result()
+    assert gunicorn.worker_pids() == workers
+    aside.submit(ask, gunicorn.port, "/block?s=30")
+    gunicorn.until(lambda: gunicorn.worker_pids() != workers)
+    assert "WORKER TIMEOUT" in gunicorn.log()
