@@ -83,22 +83,29 @@ class Watchdog:
 
     def _follow(self, before: Clocks) -> None:
         """Look often until the loop turns again; then report each time it came too late."""
-        due_s, told = self.due_s, False
+        due_s, told, counted = self.due_s, False, False
         looks: deque[Look] = deque(maxlen=LOOKS)
         while self.due_s == due_s and not self._stopped.is_set():
             looks.append(self._look())
             if not told and looks[-1].at_s - due_s >= self.ongoing_s:
-                told = True
-                report("event loop is blocked", self._incident(Turn(due_s, looks[-1].at_s), list(looks), before))
+                told, incident = True, self._incident(Turn(due_s, looks[-1].at_s), list(looks), before)
+                counted = self._count(incident, due_s)
+                report("event loop is blocked", incident)
             self._stopped.wait(max(0.005, self.blocked_s / 10, (looks[-1].at_s - due_s) / LOOKS))
         while not self.late.empty():
             turn = self.late.get()
             incident = self._incident(turn, list(looks), before)
-            if incident.cause == "starved" and turn.due_s < self._settled_s:
-                continue
-            self.incidents.append(incident)
-            self.incidents_total[incident.cause] += 1
-            report("event loop was blocked", incident)
+            if (counted and turn.due_s == due_s) or self._count(incident, turn.due_s):
+                self.incidents.append(incident)
+                report("event loop was blocked", incident)
+
+    def _count(self, incident: Incident, due_s: float) -> bool:
+        """Whether it counts: until a start has settled, a worker may have too little CPU. One that lasts is counted before its
+        end, which its worker may not live to see.
+        """
+        counts = incident.cause != "starved" or due_s >= self._settled_s
+        self.incidents_total[incident.cause] += counts
+        return counts
 
     def _clocks(self) -> Clocks:
         process_s = time.process_time()

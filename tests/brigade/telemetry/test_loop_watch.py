@@ -147,7 +147,10 @@ async def test_a_block_is_reported_while_it_lasts_and_once_when_it_ends() -> Non
         async with LoopWatch(blocked_ms=BLOCKED_MS, killed_after_s=0.6) as watch:
             watch.watch()
             await asyncio.sleep(0.1)
+            seen: list[int] = []
+            threading.Timer(0.8, lambda: seen.append(watch.watchdog.incidents_total["blocking call"])).start()
             await incident_after(watch, lambda: time.sleep(0.9))
+            assert [*seen, watch.watchdog.incidents_total["blocking call"]] == [1, 1]
     events = [line["event"] for line in logs if line["cause"] == "blocking call"]
     assert events == ["event loop is blocked", "event loop was blocked"]
     assert "await" in logs[-1]["mend"]
