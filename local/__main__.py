@@ -1,5 +1,6 @@
 """`python -m local run | dev | migrate | reload`, for the Makefile."""
 
+import errno
 import sys
 
 from local import attached
@@ -7,6 +8,7 @@ from local.dev import dev
 from local.process import LocalError
 from local.run import run
 
+NO_ROOM = {errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 COMMANDS = {"run": run, "dev": dev, "migrate": attached.migrate, "reload": attached.reload}
 
 
@@ -17,6 +19,10 @@ def main(name: str) -> int:
         sys.exit(str(reason))
     except PermissionError as error:
         sys.exit(f"{error.filename} belongs to another user: delete it, or start as that user.")
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        sys.exit(f"A local run keeps its data in .local, which cannot be written: {error}.")
 
 
 sys.exit(main(sys.argv[1]))

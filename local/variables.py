@@ -22,10 +22,10 @@ STOP_MARGIN_S = 15.0
 def lookup(name: str, default: str = "") -> str:
     """The service's own order: an empty variable is none, and the environment goes before `.env`."""
     try:
-        value = os.environ.get(name) or dotenv_values(ROOT / ".env").get(name) or default
+        value = os.environ.get(name) or dotenv_values(ROOT / ".env").get(name) or ""
     except (OSError, UnicodeDecodeError) as error:
         raise LocalError(f".env cannot be read: {error}.") from None
-    return value.strip()
+    return value.strip() or default
 
 
 def is_set(name: str) -> bool:

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -116,5 +116,5 @@ async def _apply(connection: Connection, scripts: ScriptDirectory, lacking: list
     try:
         async with engine.connect() as alchemy:
             await alchemy.run_sync(upgrade)
-    except DBAPIError as error:
-        raise CommandError(f"{at.revision} failed and was rolled back ({at.path}): {error.orig}") from None
+    except StatementError as error:
+        raise CommandError(f"{at.revision} failed and was rolled back ({at.path}): {error.orig or error}") from None

@@ -6,8 +6,10 @@ ids that start with `<name>_`. So a database tells a feature that is gone from o
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError as NoOrder
 
 from brigade.cli import CommandError
 from brigade.stores.schema import migration_folders
@@ -19,11 +21,14 @@ def read_scripts(features: Path) -> ScriptDirectory:
     """Every feature's revisions, and the engine's own where a feature has jobs.
 
     Raises:
-        CommandError: a revision does not say whose it is, or is longer than the table that keeps it allows.
+        CommandError: The revisions have no order, or one of them does not say whose it is, has nothing to do, or is longer
+            than the table that keeps it allows.
     """
     folders = migration_folders(sorted(features.glob("*")))
     scripts = ScriptDirectory(str(features), version_locations=[str(folder) for folder in folders])
-    for script in scripts.walk_revisions():
+    for script in _in_order(scripts):
+        if not hasattr(script.module, "upgrade"):
+            raise CommandError(f"{script.path}: it has no function upgrade().")
         name = Path(script.path).parent.parent.name
         if script.branch_labels != {name} or not script.revision.startswith(f"{name}_"):
             raise CommandError(
@@ -35,6 +40,17 @@ def read_scripts(features: Path) -> ScriptDirectory:
                 f"table has room for {LONGEST_REVISION}: shorten it."
             )
     return scripts
+
+
+def _in_order(scripts: ScriptDirectory) -> list[Script]:
+    """Alembic only warns of two files with one revision, and would apply one of them."""
+    try:
+        with catch_warnings():
+            simplefilter("error", UserWarning)
+            return list(scripts.walk_revisions())
+    except (NoOrder, UserWarning, AttributeError) as error:
+        reason = str(error).rstrip(".")
+    raise CommandError(f"The migrations in {scripts.dir} cannot be put in order: {reason}.")
 
 
 def pending(scripts: ScriptDirectory, heads: Collection[str]) -> list[Script]:

@@ -115,6 +115,31 @@ def test_migration_that_does_not_say_whose_it_is_is_refused(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("'alpha_0002'", "'alpha_0003'", "alpha_0003 is present more than once"),
+        ("= 'alpha_0001'", "= 'alpha_0003'", "Cycle"),
+        ("= 'alpha_0001'", "= 'alpha_0009'", "alpha_0009"),
+        ("revision = 'alpha_0002'", "", "alpha_0002"),
+        ("down_revision = 'alpha_0001'", "", "down_revision"),
+        ("def upgrade", "def update", "upgrade()"),
+    ],
+)
+def test_migrations_without_an_order_are_refused_before_anything_is_applied(
+    run: Run, code: Path, empty_database: str, old: str, new: str, named: str
+) -> None:
+    for number in (1, 2, 3):
+        path = add_migration(code, "alpha", number, CREATE.format(f"alpha_{number}"))
+        path.write_text(path.read_text().replace(old, new) if number == 2 else path.read_text())
+    done = run("migrate", code=code, DATABASE_URL=empty_database)
+    assert done.returncode == 1
+    assert done.stderr.startswith("service: ")
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "applied" not in done.stdout
+
+
 def test_copy_without_features_has_nothing_to_apply(run: Run, code: Path, empty_database: str) -> None:
     assert run("migrate", code=code, DATABASE_URL=empty_database).stdout == "The schema is up to date.\n"
 
