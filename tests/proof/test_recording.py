@@ -1,6 +1,8 @@
 """The recorded lab in a real browser without a network, against the live page from which it was recorded."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from proof.recording.page import make_page
 from proof.recording.tour import record
 from tests.browser import open_browser
 
+ROOT = Path(__file__).parents[2]
 STEPS = 2
 """The first two of the tour, so that the test is short: a wait that is awaited, and one that blocks."""
 
@@ -98,6 +101,13 @@ def test_a_pause_stops_its_clock_and_what_was_not_recorded_is_not_offered(page: 
     page.get_by_role("button", name="Go on").click()
     page.clock.run_for(1000)
     assert page.evaluate("performance.now()") > at
+
+
+def test_without_a_browser_it_says_so_in_one_line() -> None:
+    command = [sys.executable, "-m", "proof.recording"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"recording: no chromium is on the PATH .*\n", done.stderr)
 
 
 def test_axe_finds_nothing_in_the_recorded_page(recorded: Recorded) -> None:
