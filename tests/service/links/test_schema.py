@@ -31,7 +31,7 @@ def test_links_answer_within_their_schema(
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
     command = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={config}", "run"]
-    options = ["--include-tag=links", f"--max-examples={60 * TIMES}", "--header=Authorization: Bearer secret"]
+    options = ["--include-tag=links", f"--max-examples={30 * TIMES}", "--header=Authorization: Bearer secret"]
     options.append(f"--seed={pytestconfig.option.hypothesis_seed}")
     done = subprocess.run(
         [*command, f"{service.url}/openapi.json", *options],
