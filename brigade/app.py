@@ -125,6 +125,11 @@ class Brigade(FastAPI):
     def _serves(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is Match.FULL for route in self.router.routes)
 
+    def body_limit(self, scope: Scope) -> int:
+        """Bytes that the body of this request may have, whatever prefix its path has come with."""
+        path = without_prefix(scope["path"], self.settings.root_path)
+        return self.limits.of({**scope, "path": path}).max_body_bytes
+
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = document(self, super().openapi())
@@ -179,4 +184,5 @@ async def _core(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
                 "service.probe_paths": PROBE_PATHS,
                 "service.serving": resources.loop_watch.watch,
                 "service.max_body_bytes": app.limits.max_body_bytes,
+                "service.body_limit": app.body_limit,
             }

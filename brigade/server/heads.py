@@ -9,8 +9,8 @@ from brigade.server.refusals import Refused
 MAX_HEADERS = 100
 """Headers of a request, at most, as in Gunicorn and Apache. In `MAX_HEADER_BYTES` there is room for 5,000, which took 580 kB of memory."""
 
-_is_host = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]{0,260}").fullmatch
-"""A name of 253 characters, a dot and a port. Answers repeat it."""
+_is_host = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~!$&'()*+,;=%-]{0,254})(?::\d{0,5})?").fullmatch
+"""An IPv6 address in brackets, or a name of 253 characters and a dot, and perhaps a port. Answers repeat it."""
 
 _absolute_form = re.compile(
     rb"https?://(?P<authority>(?:\[[^\]/?#@]+\]|[^/?#@:\[\]]+)(?::\d*)?)(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)",

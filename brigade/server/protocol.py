@@ -93,13 +93,23 @@ class Protocol(UpgradeReader):
         cycle = self.answering
         if cycle is None or cycle.stage is not WAITING:
             return
-        if self.flow.read_paused or declared_bytes(cycle.scope["headers"]) > self._settings.max_body_bytes:
+        if self.flow.read_paused or self._is_too_large(cycle):
             if cycle.waiting_for_100_continue:
                 cycle.keep_alive = False  # after another answer a client may send the body or not (RFC 9110, 10.1.1)
             self._begin(cycle, STREAMED)
         elif cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _is_too_large(self, cycle: Cycle) -> bool:
+        """Whether the application refuses the request by its head. Its limit is asked for where the client waits for an answer
+        to its head; other clients send the body meanwhile.
+        """
+        bytes_ = declared_bytes(cycle.scope["headers"])
+        if bytes_ > self._settings.max_body_bytes:
+            return True
+        limit_of = self.app_state.get("service.body_limit") if cycle.waiting_for_100_continue else None
+        return limit_of is not None and bytes_ > limit_of(cycle.scope)
 
     def _begin(self, cycle: Cycle, stage: Stage) -> None:
         cycle.stage = stage

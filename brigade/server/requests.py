@@ -96,6 +96,15 @@ class RequestReader(Connection):
         self.reading = HEAD
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Do as uvicorn does, but leave out the whitespace behind the value. It is no part of it (RFC 9112, 5.1), and the
+        parser keeps it.
+        """
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         parser, headers = self.parser, self.headers
         version = parser.get_http_version()

@@ -32,7 +32,7 @@ def location(request: Request, path: str) -> str:
     tells of, and below `ROOT_PATH`. For the header `Location`.
     """
     scope = request.scope
-    hosts = tuple(value for name, value in scope["headers"] if name == b"host")
+    hosts = tuple(value.removesuffix(b":") for name, value in scope["headers"] if name == b"host")
     root = scope.get("app_root_path", scope.get("root_path", ""))
     return f"{_base_url(scope['scheme'], tuple(scope['server'] or ()), root, hosts)}/{path.lstrip('/')}"
 

@@ -31,6 +31,11 @@ NOT_HTTP = {
     "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
     "path in host": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     "user in host": (b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+    "host with half a bracket": (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+    "host behind a bracket": (b"GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n", 400),
+    "IPv6 host without brackets": (b"GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", 400),
+    "port of letters": (b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+    "two ports": (b"GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n", 400),
     "host longer than a name": (b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % (b"a" * 261), 400),
     "length and coding": (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "two lengths": (POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
@@ -253,6 +258,15 @@ def test_trailers_do_not_become_headers(port: int) -> None:
 def test_expectation_is_met(port: int) -> None:
     head = POST + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     assert exchange(port, head, b"abc", pause_s=0.1).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 3 ", b"Transfer-Encoding: chunked  "])
+def test_whitespace_behind_a_value_is_no_part_of_it(port: int, length: bytes) -> None:
+    fields = [b"Host: a \t", b"Connection: close ", b"Expect: 100-continue\t ", length]
+    body = b"abc" if length.startswith(b"C") else b"3\r\nabc\r\n0\r\n\r\n"
+    answers = exchange(port, b"\r\n".join([b"POST /read HTTP/1.1", *fields, b"\r\n"]), body, pause_s=0.1)
+    assert answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+    assert answers.count(b"HTTP/1.1") == 2
 
 
 def test_old_client_needs_no_host(port: int) -> None:

@@ -35,6 +35,11 @@ def test_location_is_below_the_base_of_the_request(changed: dict[str, Any]) -> N
     assert location(request(changed), "") == f"{base}/"
 
 
+@pytest.mark.parametrize("host", ["a.example", "[::1]"])
+def test_an_empty_port_is_the_default_one(host: str) -> None:
+    assert location(request({"headers": [(b"host", f"{host}:".encode())]}), "x") == f"http://{host}/x"
+
+
 def test_second_location_of_a_host_builds_no_url() -> None:
     called: list[str] = []
 

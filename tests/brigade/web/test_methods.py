@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from brigade import Body, Settings, Text, location, route_limits
 from tests.bare import Bare
 from tests.brigade.ops.test_ops import eventually
+from tests.brigade.server.clients import exchange
 from tests.conftest import StartService
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +117,17 @@ def test_every_get_of_a_running_service_answers_head(start_service: StartService
             assert (path, head.status_code) == (path, get.status_code)
         assert head.content == b""
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.drives("links", "sheets")
+def test_a_client_that_waits_to_send_a_body_hears_the_limit_of_the_route(start_service: StartService) -> None:
+    service = start_service(workers=1, ROOT_PATH="/shop")
+    head = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    for path in (b"/links", b"/shop/links"):
+        assert exchange(service.port, head % (path, 2_000_000)).startswith(b"HTTP/1.1 413 ")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(head % (b"/shop/sheets", 2_000_000))
+        assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.mark.drives("links")
