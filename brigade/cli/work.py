@@ -17,7 +17,7 @@ from brigade.cli import CommandError, Project
 from brigade.jobs import registered
 from brigade.jobs.runner import Runner
 from brigade.resources import open_resources
-from brigade.settings import Settings, load_settings
+from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.log_throttle import LogThrottle
@@ -64,14 +64,24 @@ async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
 
     for number in STOP:
         asyncio.get_running_loop().add_signal_handler(number, tell)
-    if settings.jobs_port is not None:
-        start_http_server(settings.jobs_port, settings.host, registry=registry)
+    _serve_metrics(settings)
     with logs.written_by_thread():
         async with tracing.exported(on=app._native_telemetry.enabled()):
             log.info("runner started", jobs=sorted(registered), at_once=settings.jobs_concurrency)
             while not told.is_set():
                 await _work_until(told, settings, plan)
             log.info("runner stopped")
+
+
+def _serve_metrics(settings: Settings) -> None:
+    if settings.jobs_port is None:
+        return
+    try:
+        start_http_server(settings.jobs_port, settings.host, registry=registry)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"JOBS_PORT {settings.jobs_port} on HOST {settings.host!r} cannot be listened on ({error}): set another."
+        ) from None
 
 
 async def _work_until(told: asyncio.Event, settings: Settings, plan: Plan) -> None:

@@ -57,6 +57,13 @@ def test_url_that_no_session_can_have_is_refused(
     refused(done, "DATABASE_URL", "refuses")
 
 
+def test_port_of_a_runner_that_is_in_use_is_refused(
+    run: Run, taken_port: int, database_url: str, redis_url: str
+) -> None:
+    done = run("work", JOBS_PORT=taken_port, DATABASE_URL=database_url, REDIS_URL=redis_url)
+    refused(done, f"JOBS_PORT {taken_port}")
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "a" * 64 + ".example"])
 def test_host_that_is_not_of_this_machine_is_refused(run: Run, host: str) -> None:
     refused(run("run", HOST=host), "HOST", host)
