@@ -127,6 +127,9 @@ class HttpClient:
 
     async def _bounded(self, host: Host, call: Call, limit_s: float, retries: int) -> Answer:
         began_s = time.perf_counter()
+        if limit_s <= 0:  # no fault of the host
+            host.stats.ended("timed_out", began_s)
+            raise UpstreamTimeout("No time is left to ask another service.")
         if not host.breaker.allows():
             host.stats.ended("refused", began_s)
             raise UpstreamUnavailable("Another service failed repeatedly and is left alone for a moment.")

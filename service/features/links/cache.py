@@ -12,11 +12,14 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import structlog
 from redis.exceptions import ResponseError
 
 from brigade.stores import AnyRedis, Ask, Cache, one_connection
 from service.features.links.store import Link
 from service.features.links.urls import to_location
+
+log = structlog.get_logger("service.links.clicks")
 
 TARGET_TTL_S = 300
 """Bounds how long a Redis that lost a tombstone in a crash, or in a fail-over, can serve a deleted link."""
@@ -29,6 +32,9 @@ JOURNAL_TTL_S = 7 * 86_400
 LEASE_MS = 2000
 MOST_MOVED = 10_000
 """Links of one batch on its way to Postgres: far below what the deadlines of Redis and of a statement allow."""
+MOST_DIGITS = 18
+"""Each number of so many digits is a bigint of Postgres."""
+SHOWN = 100
 REPLICA_WAIT_MS = 100
 ON_DISK_TRIES, ON_DISK_WAIT_MS = 8, 150
 """Redis writes to disk once a second; one wait must end before the client's own timeout of 300 ms."""
@@ -181,9 +187,18 @@ async def _take_clicks(redis: AnyRedis, *, keys: "ClickKeys") -> Taken:
         backlog, batch, *found = await ask("EVAL", TAKE_CLICKS, 3, *keys, uuid4().hex, LEASE_MS, MOST_MOVED)
         if found:
             await _reach_disk(ask)
-    fields = dict(zip(found[0][::2], found[0][1::2], strict=True)) if found else {}
-    fields.pop(b"batch", None)
-    return Taken(backlog, batch.decode(), {int(link_id): int(clicks) for link_id, clicks in fields.items()})
+        fields = dict(zip(found[0][::2], found[0][1::2], strict=True)) if found else {}
+        fields.pop(b"batch", None)
+        clicks = {int(link): int(count) for link, count in fields.items() if _is_number(link) and _is_number(count)}
+        if strange := fields.keys() - {b"%d" % link for link in clicks}:  # no attempt would ever succeed with them
+            log.error("clicks that cannot be read are dropped", fields=len(strange), one=repr(min(strange))[:SHOWN])
+            if not clicks:
+                await ask("EVAL", FORGET_CLICKS, 2, keys.moving, keys.lease, batch)
+    return Taken(backlog, batch.decode(), clicks)
+
+
+def _is_number(value: bytes) -> bool:
+    return value.isdigit() and len(value) <= MOST_DIGITS
 
 
 async def _reach_disk(ask: Ask) -> None:

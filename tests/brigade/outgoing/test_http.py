@@ -77,6 +77,14 @@ async def test_a_dead_host_is_left_alone_and_others_are_not(http: HttpClient) ->
         assert (await http.get(well.url)).status == 200
 
 
+async def test_a_host_is_not_blamed_for_a_caller_that_has_no_time_left(http: HttpClient) -> None:
+    async with host(answers()) as well:
+        for _ in range(FAILURES_IN_A_ROW):
+            with pytest.raises(UpstreamTimeout):
+                await http.get(well.url, timeout_s=0)
+        assert (await http.get(well.url)).status == 200
+
+
 async def test_a_cancelled_call_frees_its_connection() -> None:
     client = HttpClient(Settings(http_connections=1, http_timeout_s=30))
     async with host(hang) as other:

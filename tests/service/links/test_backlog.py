@@ -43,6 +43,23 @@ async def test_batches_are_bounded_and_add_up(resources: Resources, redis: Redis
     assert (await cache.take_clicks(resources.cache)).backlog == 0
 
 
+@pytest.mark.parametrize("with_clicks", [True, False])
+async def test_what_is_no_click_holds_up_no_clicks(
+    resources: Resources, redis: Redis, pg: asyncpg.Pool, with_clicks: bool
+) -> None:
+    """Another program, or another version, may have written it."""
+    await make_links(pg, 1)
+    keys = cache.click_keys(resources.cache)
+    await redis.hset(keys.clicks, mapping={b"\xff": b"1", "2": "many", "9" * 30: "1", "3": "-1"})
+    async with asyncio.timeout(20), Clicks(resources) as moving:
+        if not with_clicks:
+            while await redis.exists(keys.clicks, keys.moving):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await cache.add_clicks(resources.cache, journal="a", sequence=1, clicks={1: 5})
+        while await pg.fetchval("SELECT clicks FROM links") != 5 or moving.backlog.links:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 async def test_a_large_backlog_is_moved_though_no_client_waits_longer_than_usual(
     resources: Resources, redis: Redis, pg: asyncpg.Pool
 ) -> None:
