@@ -19,7 +19,7 @@ def ask(host: str, port: int, path: str) -> bytes:
 
 def main(path: str) -> str | None:
     """What is wrong."""
-    configured = os.environ.get("HOST") or "127.0.0.1"
+    configured = os.environ.get("HOST", "").strip() or "127.0.0.1"
     port = int(os.environ.get("PORT") or 8000)
     problem = ""
     for host in ANY.get(configured, [configured]):

@@ -98,6 +98,8 @@ def read_redis_url(url: str) -> RedisUrl:
 def _server(netloc: str, path: str, files: dict[str, str], *, is_socket: bool) -> RedisUrl:
     """Its URL is read by the client itself, which takes a database that is no number for 0."""
     if is_socket:
+        if not path.strip("/") or netloc.rpartition("@")[2]:
+            raise ValueError("must have the whole path of its socket, as in unix:///run/redis.sock")
         return RedisUrl("server", (), "", {}, {}, files)
     if not re.fullmatch(r"/?\d*", path):
         raise ValueError("must end with the number of a database, as in redis://host:6379/0")

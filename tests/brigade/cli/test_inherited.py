@@ -220,7 +220,7 @@ def test_half_edited_dotenv_reaches_no_worker_before_a_reload(begin: Begin, tmp_
         assert psutil.pid_exists(service.pid)
 
 
-@pytest.mark.parametrize("host", ["::", "0.0.0.0", "127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["::", "0.0.0.0", "127.0.0.1\r", "::1"])
 def test_health_check_asks_where_the_service_listens(host: str, begin: Begin) -> None:
     service = begin(HOST=host)
     check = [sys.executable, "-IS", str(ROOT / "deploy" / "healthcheck.py"), "/livez"]

@@ -82,6 +82,8 @@ def test_option_that_would_change_the_client_is_refused_by_its_name(scheme: str,
         "redis://:secret?secret@host/0",
         "redis://:secret/secret@host/0",
         "redis://:secret[secret@host/0",
+        "unix://",
+        "unix://:secret@run/redis.sock",
     ],
 )
 def test_what_would_be_left_out_or_misread_is_refused(url: str) -> None:
