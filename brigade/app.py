@@ -143,10 +143,11 @@ class Brigade(FastAPI):
         default = Limits(settings.request_timeout_s, settings.max_body_bytes)
         self.limits = LimitsByRoute(iter_route_contexts(self.routes), default)
         app = HotPaths(Guards(app, limits=self.limits, body_timeout_s=settings.body_timeout_s), self.hot_routes)
-        outer = cors(app, settings.cors_origins) if settings.cors_origins else app
+        pages = cors(app, settings.cors_origins) if settings.cors_origins else None
+        errors: dict[str, Any] = {"answer_error": pages.answer} if pages else {}
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
         self.websockets = WebSockets(super().__call__, iter_route_contexts(self.routes), settings, worker)
-        observe = Observe(outer, stats=self.stats, worker=worker, sample=settings.access_log_sample)
+        observe = Observe(pages or app, stats=self.stats, worker=worker, sample=settings.access_log_sample, **errors)
         self.shortcuts = Shortcuts(
             app, observe, trusted_proxies=settings.proxies_as_seen, cors=bool(settings.cors_origins)
         )

@@ -7,7 +7,7 @@ It sees every answer, also those of hot routes and of errors nobody caught. Pure
 import random
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -29,13 +29,28 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
 log = structlog.get_logger("service.access")
 
-
 is_layer(__file__)
+
+Answer = Callable[[Response, Scope, Receive, Send], Awaitable[None]]
+"""Sends the answer to an error that has come out of the application."""
+
+
+def _answer_plainly(response: Response, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    return response(scope, receive, send)
 
 
 class Observe:
-    def __init__(self, app: ASGIApp, *, stats: WorkerStats, worker: str | None, sample: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        stats: WorkerStats,
+        worker: str | None,
+        sample: float,
+        answer_error: Answer = _answer_plainly,
+    ) -> None:
         self.app = app
+        self._answer_error = answer_error
         self.stats = stats
         self.sample = sample
         self._worker = [(b"x-worker", worker.encode())] if worker else []
@@ -69,7 +84,7 @@ class Observe:
             answer = _answer_to(error, scope)
             if status or answer is None:
                 raise  # the head has gone out: only a cut connection tells the client the truth now
-            await answer(scope, receive, send_observed)
+            await self._answer_error(answer, scope, receive, send_observed)
         finally:
             under_way.end(task)
             self.stats.in_flight -= 1

@@ -11,8 +11,11 @@ import pytest
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from brigade import Body, Settings, Text, location, route_limits
+from brigade.hot import HotRoute, answer, served_by
 from tests.bare import Bare
 from tests.brigade.ops.test_ops import eventually
 from tests.brigade.server.clients import exchange
@@ -32,6 +35,11 @@ async def read_thing(name: str, request: Request) -> dict[str, str]:
     return {"name": name, "at": location(request, f"/things/{name}"), "path": request.scope["path"]}
 
 
+@router.get("/broken")
+async def break_down() -> None:
+    raise ZeroDivisionError
+
+
 @router.get("/both")
 async def read_both() -> str:
     return "GET"
@@ -49,6 +57,20 @@ async def stream() -> StreamingResponse:
             yield b"part"
 
     return StreamingResponse(parts())
+
+
+async def answer_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path_params"]["name"] == "none":
+        raise HTTPException(404)
+    await send(answer(200, [], b"hot"))
+
+
+@served_by(answer_at_once)
+async def read_hot(name: str) -> None:
+    raise AssertionError(name)
+
+
+router.add_api_route("/hot/{name}", read_hot, methods=["GET"], route_class_override=HotRoute)
 
 
 @router.post("/things")
@@ -248,8 +270,12 @@ async def test_pages_of_named_origins_may_call() -> None:
         preflight = await client.options("/things", headers={"origin": "https://app.example", **ask})
         assert preflight.status_code == 200
         assert preflight.headers["access-control-allow-origin"] == "https://app.example"
-        assert (await client.options("/things", headers={"origin": "https://other.example", **ask})).status_code == 400
-        for path in ("/things/a", "/none"):
+        refused = await client.options("/things", headers={"origin": "https://other.example", **ask})
+        assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
+        assert refused.json()["detail"] == "Disallowed CORS origin"
+        ask = {"access-control-request-method": "HEAD", "access-control-request-headers": "range,if-range,traceparent"}
+        assert (await client.options("/things", headers={"origin": "https://app.example", **ask})).status_code == 200
+        for path in ("/things/a", "/none", "/hot/a", "/hot/none", "/broken"):
             answer = await client.get(path, headers={"origin": "http://localhost:5173"})
             assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
             assert "Origin" in answer.headers["vary"]
