@@ -1,7 +1,11 @@
 """`python -m local run | dev | migrate | reload`, for the Makefile."""
 
 import errno
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules are imported there is nothing to end in order
 
 from local import attached
 from local.dev import dev
@@ -13,10 +17,14 @@ COMMANDS = {"run": run, "dev": dev, "migrate": attached.migrate, "reload": attac
 
 
 def main(name: str) -> int:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return COMMANDS[name]()
     except LocalError as reason:
         sys.exit(str(reason))
+    except KeyboardInterrupt:
+        return 130
     except PermissionError as error:
         sys.exit(f"{error.filename} belongs to another user: delete it, or start as that user.")
     except OSError as error:

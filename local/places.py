@@ -7,5 +7,5 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
 RUN_LOCK = LOCAL / "run.lock"
 RUNNING = LOCAL / "running.json"
-PACKAGE: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["brigade"]["package"]
+PACKAGE: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["brigade"]["package"]
 """The package that is served."""

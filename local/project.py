@@ -4,6 +4,7 @@ The standard library alone. A project is the template's files with another name,
 """
 
 import hashlib
+import io
 import keyword
 import os
 import re
@@ -103,7 +104,7 @@ def check_name(name: str) -> None:
 
 def _locks() -> list[str]:
     files = (ROOT / "requirements").glob("*.txt")
-    return [line for file in files for line in file.read_text().splitlines() if line[:1].isalpha()]
+    return [line for file in files for line in file.read_text("utf-8").splitlines() if line[:1].isalpha()]
 
 
 def make_files(name: str, folder: Path) -> None:
@@ -117,13 +118,14 @@ def make_files(name: str, folder: Path) -> None:
         shutil.copy2(ROOT / path, target)
     for files, pattern, replacement in EDITS:
         for file in folder.glob(files):
-            file.write_text(re.sub(pattern, replacement, file.read_text(), flags=re.M | re.S * ("Load" in pattern)))
+            text = re.sub(pattern, replacement, file.read_text("utf-8"), flags=re.M | re.S * ("Load" in pattern))
+            file.write_text(text, "utf-8")
     (folder / "service").rename(folder / name)
     (folder / "tests" / "service").rename(folder / "tests" / name)
     for file in folder.rglob("*"):
         inside = file.relative_to(folder).parts
         if file.is_file() and file.suffix in TEXT and inside[0] not in {*ENGINE, "requirements"}:
-            file.write_text(_named(file.read_text(), name))
+            file.write_text(_named(file.read_text("utf-8"), name), "utf-8")
 
 
 def _named(text: str, name: str) -> str:
@@ -188,7 +190,7 @@ def upgrade(directory: str) -> None:
         )
     if folder == ROOT:
         raise Refusal("FROM is this project: name a newer clone of the template.")
-    name = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["brigade"]["package"]
+    name = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["tool"]["brigade"]["package"]
     with tempfile.TemporaryDirectory() as scratch:
         newer = Path(scratch) / name
         make_files(name, newer)
@@ -249,6 +251,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the folder's name may be of any letters
     try:
         if sys.argv[1] == "new":
             new(*sys.argv[2:])

@@ -49,13 +49,13 @@ def build(*, record: bool) -> int:
     for source, name in OF_THE_ROOT.items():
         if not (ROOT / source).exists():
             continue
-        (PAGES / name).write_text((ROOT / source).read_text().replace("(docs/", "("))
+        (PAGES / name).write_text((ROOT / source).read_text("utf-8").replace("(docs/", "("), "utf-8")
     _add_report()
     _add_recording()
     for page in PAGES.rglob("*.md"):
-        page.write_text(_without_links_outside(page))
+        page.write_text(_without_links_outside(page), "utf-8")
     navigation = [{"Home": "index.md"}, *_parts(), {"Decisions": _decisions()}, {"Reference": _reference()}]
-    (BUILD / "mkdocs.yml").write_text(json.dumps(_configuration(navigation), indent=1))  # JSON is YAML
+    (BUILD / "mkdocs.yml").write_text(json.dumps(_configuration(navigation), indent=1), "utf-8")  # JSON is YAML
     made = subprocess.run([Path(sys.executable).with_name("zensical"), "build", "--strict"], cwd=BUILD, check=False)
     if made.returncode == 0:
         shutil.rmtree(SITE, ignore_errors=True)
@@ -71,7 +71,7 @@ def _add_report() -> None:
     if report.exists():
         shutil.copy(report, PAGES / "measured.html")
         words = "[What `make prove` measured on this machine](measured.html)"
-    (PAGES / "proof.md").write_text(f"# What was measured\n\n{words}\n")
+    (PAGES / "proof.md").write_text(f"# What was measured\n\n{words}\n", "utf-8")
 
 
 def _add_recording() -> None:
@@ -79,7 +79,9 @@ def _add_recording() -> None:
     recorded, page = ROOT / "reports" / "lab.html", PAGES / "lab.md"
     if recorded.exists():
         shutil.copy(recorded, PAGES / "lab-recorded.html")
-        page.write_text(page.read_text().replace("`reports/lab.html`", "[the recorded lab](lab-recorded.html)"))
+        page.write_text(
+            page.read_text("utf-8").replace("`reports/lab.html`", "[the recorded lab](lab-recorded.html)"), "utf-8"
+        )
 
 
 def _without_links_outside(page: Path) -> str:
@@ -93,7 +95,7 @@ def _without_links_outside(page: Path) -> str:
             return link[0]
         return words if path in words else f"{words} (`{path}`)"
 
-    return OUTSIDE.sub(name, page.read_text())
+    return OUTSIDE.sub(name, page.read_text("utf-8"))
 
 
 def _parts() -> list[dict[str, list[str]]]:
@@ -115,7 +117,7 @@ def _reference() -> list[dict[str, str]]:
     names = ["brigade", *(f"brigade.{name}" for name in _parts_of_engine())]
     for name in names:
         options = "" if name != "brigade" else "    options:\n      show_submodules: false\n"
-        (PAGES / "reference" / f"{name}.md").write_text(f"# {name}\n\n::: {name}\n{options}")
+        (PAGES / "reference" / f"{name}.md").write_text(f"# {name}\n\n::: {name}\n{options}", "utf-8")
     return [{name: f"reference/{name}.md"} for name in names]
 
 

@@ -70,6 +70,13 @@ def test_no_package_of_the_project_can_be_hidden_by_its_name() -> None:
             check_name(name)
 
 
+def test_a_project_of_any_letters_is_made_in_a_shell_of_few(tmp_path: Path) -> None:
+    folder = tmp_path / "bücher für #1 50%" / "orders"
+    done = _make("new", "NAME=orders", f"DIR={folder}", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
+    assert done.returncode == 0, done.stderr
+    assert "µs" in (folder / "brigade" / "pyproject.toml").read_text()
+
+
 def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = _make("new", "NAME=orders", f"DIR={tmp_path / 'file' / 'orders'}")

@@ -1,7 +1,8 @@
-"""A checkout that cannot be written is said in a sentence."""
+"""A local run that cannot start, or is interrupted before it has: a sentence at most, and never a traceback."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,13 @@ def test_read_only_checkout_is_said_in_a_sentence(command: str, tmp_path: Path) 
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
     assert ".local, which cannot be written: " in done.stderr
+
+
+def test_interrupt_before_anything_is_started_says_nothing(tmp_path: Path) -> None:
+    """Imports take half a second, in which Ctrl-C is as likely as later."""
+    (tmp_path / "psutil.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-m", "local", "reload"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""
