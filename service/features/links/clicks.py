@@ -12,7 +12,7 @@ import structlog
 
 from brigade import Resources, Unavailable
 from brigade.tasks import LogThrottle, end, supervised
-from service.features.links import cache, store
+from service.features.links import redis_clicks, store
 from service.features.links.journal import Journal
 from service.features.links.orphans import Orphan, UnreadableOrphan, take_orphan
 
@@ -88,7 +88,7 @@ class Clicks:
                 journal.seal()
         while journal.sealed:
             for sequence, clicks in journal.sealed[0].parts():
-                await cache.add_clicks(self.cache, journal=journal.id, sequence=sequence, clicks=clicks)
+                await redis_clicks.add_clicks(self.cache, journal=journal.id, sequence=sequence, clicks=clicks)
             if (unwanted := journal.confirm()) is not None:
                 await asyncio.to_thread(unwanted.discard)
         self._sent_at = began
@@ -124,7 +124,7 @@ class Clicks:
     async def _send_orphan(self, orphan: Orphan) -> None:
         journal = orphan.folder.name
         for sequence, clicks in orphan.batches.items():
-            await cache.add_clicks(self.cache, journal=journal, sequence=sequence, clicks=clicks)
+            await redis_clicks.add_clicks(self.cache, journal=journal, sequence=sequence, clicks=clicks)
         try:
             await asyncio.to_thread(orphan.remove)
         except OSError as error:  # Redis remembers what it has, so another worker may send the clicks again
@@ -135,12 +135,12 @@ class Clicks:
     async def _move(self) -> None:
         """Bring what waits in Redis to Postgres, a bounded batch at a time."""
         while True:
-            taken = await cache.take_clicks(self.cache)
+            taken = await redis_clicks.take_clicks(self.cache)
             self.backlog.see(taken.backlog, batch=taken.batch)
             if not taken.clicks:
                 return
             await store.add_clicks(self.pg, batch=taken.batch, clicks=taken.clicks)
-            await cache.forget_clicks(self.cache, taken.batch)
+            await redis_clicks.forget_clicks(self.cache, taken.batch)
             self.moves += 1
             if self.moves % FORGET_EVERY_MOVES == 0:
                 await store.forget_batches(self.pg)

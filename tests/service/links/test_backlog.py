@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from brigade.resources import Resources
 from local.servers import Postgres
-from service.features.links import cache, clicks, store
+from service.features.links import clicks, redis_clicks, store
 from service.features.links.clicks import Clicks
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def wait_in_redis(resources: Resources, redis: Redis, links: int) -> None:
     for start in range(1, links + 1, 10_000):
         waiting: dict[Any, Any] = dict.fromkeys(range(start, min(start + 10000, links + 1)), 2)
-        await redis.hset(cache.click_keys(resources.cache).clicks, mapping=waiting)
+        await redis.hset(redis_clicks.click_keys(resources.cache).clicks, mapping=waiting)
 
 
 async def make_links(pg: asyncpg.Pool, links: int) -> None:
@@ -31,16 +31,16 @@ async def test_batches_are_bounded_and_add_up(resources: Resources, redis: Redis
     await wait_in_redis(resources, redis, 30_123)
     moved: dict[int, int] = {}
     for left in (30_123, 20_123, 10_123, 123):
-        taken = await cache.take_clicks(resources.cache)
+        taken = await redis_clicks.take_clicks(resources.cache)
         assert (taken.backlog, len(taken.clicks)) == (left, min(left, 10_000))
         assert not moved.keys() & taken.clicks.keys()
         moved |= taken.clicks
-        await cache.add_clicks(resources.cache, journal="a", sequence=left, clicks={})
-        await redis.delete(cache.click_keys(resources.cache).lease)
-        assert await cache.take_clicks(resources.cache) == taken
-        await cache.forget_clicks(resources.cache, taken.batch)
+        await redis_clicks.add_clicks(resources.cache, journal="a", sequence=left, clicks={})
+        await redis.delete(redis_clicks.click_keys(resources.cache).lease)
+        assert await redis_clicks.take_clicks(resources.cache) == taken
+        await redis_clicks.forget_clicks(resources.cache, taken.batch)
     assert moved == dict.fromkeys(range(1, 30_124), 2)
-    assert (await cache.take_clicks(resources.cache)).backlog == 0
+    assert (await redis_clicks.take_clicks(resources.cache)).backlog == 0
 
 
 @pytest.mark.parametrize("with_clicks", [True, False])
@@ -49,13 +49,13 @@ async def test_what_is_no_click_holds_up_no_clicks(
 ) -> None:
     """Another program, or another version, may have written it."""
     await make_links(pg, 1)
-    keys = cache.click_keys(resources.cache)
+    keys = redis_clicks.click_keys(resources.cache)
     await redis.hset(keys.clicks, mapping={b"\xff": b"1", "2": "many", "9" * 30: "1", "3": "-1"})
     async with asyncio.timeout(20), Clicks(resources) as moving:
         if not with_clicks:
             while await redis.exists(keys.clicks, keys.moving):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        await cache.add_clicks(resources.cache, journal="a", sequence=1, clicks={1: 5})
+        await redis_clicks.add_clicks(resources.cache, journal="a", sequence=1, clicks={1: 5})
         while await pg.fetchval("SELECT clicks FROM links") != 5 or moving.backlog.links:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -76,7 +76,7 @@ async def test_a_large_backlog_is_moved_though_no_client_waits_longer_than_usual
 async def test_the_backlog_and_how_long_it_stands_are_known_to_every_worker(
     resources: Resources, redis: Redis, pg: asyncpg.Pool, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "LEASE_MS", 100)
+    monkeypatch.setattr(redis_clicks, "LEASE_MS", 100)
     monkeypatch.setattr(store, "MOVE_WITHIN_S", 0.2)
     monkeypatch.setattr(clicks, "STOP_WITHIN_S", 0.1)
     await pg.close()

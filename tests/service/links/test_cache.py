@@ -11,20 +11,9 @@ from redis.asyncio import Redis
 from brigade.errors import CacheUnavailable
 from brigade.resources import Resources
 from local.servers import Valkey
-from service.features.links import cache as links_cache
-from service.features.links.cache import (
-    BURIED,
-    UNKNOWN,
-    Taken,
-    Target,
-    add_clicks,
-    bury_target,
-    click_keys,
-    fill_targets,
-    forget_clicks,
-    read_targets,
-    take_clicks,
-)
+from service.features.links import redis_clicks
+from service.features.links.cache import BURIED, MAX_LAG_S, UNKNOWN, Target, bury_target, fill_targets, read_targets
+from service.features.links.redis_clicks import Taken, add_clicks, click_keys, forget_clicks, take_clicks
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +45,7 @@ async def test_a_late_reader_does_not_bring_a_deleted_link_back(resources: Resou
     await bury_target(resources.cache, "code", worker_timeout_s=30)
     await fill_targets(resources.cache, {"code": HERE})
     assert await read_targets(resources.cache, ["code"]) == {"code": BURIED}
-    outlives = links_cache.MAX_LAG_S + 30  # a replica that lags, and a worker that is blocked
+    outlives = MAX_LAG_S + 30  # a replica that lags, and a worker that is blocked
     assert await redis.ttl(f"{resources.cache.key_prefix}links:target:code") > outlives
 
 
@@ -115,7 +104,7 @@ async def test_no_order_of_events_loses_or_doubles_a_click(
                 await add_clicks(cache, journal="a", sequence=sequence, clicks={sequence % 7: sequence})
             case "take":
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(links_cache, "MOST_MOVED", most_moved)
+                    patch.setattr(redis_clicks, "MOST_MOVED", most_moved)
                     taken = await take_clicks(cache)
                 if taken.clicks:
                     assert moved.setdefault(taken.batch, taken.clicks) == taken.clicks

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from brigade.resources import Resources
 from local.servers import Postgres, Valkey
-from service.features.links import cache, store
+from service.features.links import redis_clicks, store
 from service.features.links.clicks import Clicks
 
 pytestmark = pytest.mark.anyio
@@ -117,7 +117,7 @@ async def test_a_batch_that_redis_had_when_its_worker_died_is_not_added_again(
         dead.journal.spare = await asyncio.to_thread(dead.journal.renew, None)
         dead.journal.seal()
         [(sequence, batch)] = dead.journal.sealed[0].parts()
-        await cache.add_clicks(resources.cache, journal=dead.journal.id, sequence=sequence, clicks=batch)
+        await redis_clicks.add_clicks(resources.cache, journal=dead.journal.id, sequence=sequence, clicks=batch)
         dead.count(link_id)
     async with Clicks(resources):
         await reach(database_url, 2)
@@ -126,12 +126,12 @@ async def test_a_batch_that_redis_had_when_its_worker_died_is_not_added_again(
 async def test_two_movers_at_once_move_each_click_once(
     resources: Resources, redis: Redis, database_url: str, link_id: int
 ) -> None:
-    await cache.add_clicks(resources.cache, journal="a", sequence=1, clicks={link_id: 5})
+    await redis_clicks.add_clicks(resources.cache, journal="a", sequence=1, clicks={link_id: 5})
     movers = [Clicks(resources) for _ in range(4)]
     for _ in range(5):
-        await redis.delete(cache.click_keys(resources.cache).lease)
+        await redis.delete(redis_clicks.click_keys(resources.cache).lease)
         await asyncio.gather(*(mover._move() for mover in movers))
-        await cache.add_clicks(resources.cache, journal="b", sequence=1, clicks={link_id: 5})
+        await redis_clicks.add_clicks(resources.cache, journal="b", sequence=1, clicks={link_id: 5})
     await movers[0]._move()
     assert await counted(database_url) == 10
 
@@ -139,14 +139,14 @@ async def test_two_movers_at_once_move_each_click_once(
 async def test_a_mover_that_died_between_its_steps_is_repeated(
     resources: Resources, redis: Redis, database_url: str, link_id: int
 ) -> None:
-    await cache.add_clicks(resources.cache, journal="a", sequence=1, clicks={link_id: 5})
-    taken = await cache.take_clicks(resources.cache)
+    await redis_clicks.add_clicks(resources.cache, journal="a", sequence=1, clicks={link_id: 5})
+    taken = await redis_clicks.take_clicks(resources.cache)
     assert taken.clicks
     await store.add_clicks(resources.pg, batch=taken.batch, clicks=taken.clicks)
-    await redis.delete(cache.click_keys(resources.cache).lease)
+    await redis.delete(redis_clicks.click_keys(resources.cache).lease)
     async with Clicks(resources):
         await reach(database_url, 5)
-    assert not await redis.exists(*cache.click_keys(resources.cache)[:2])
+    assert not await redis.exists(*redis_clicks.click_keys(resources.cache)[:2])
 
 
 async def test_clicks_wait_while_redis_is_away(
