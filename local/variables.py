@@ -20,12 +20,13 @@ STOP_MARGIN_S = 15.0
 
 
 def lookup(name: str, default: str = "") -> str:
-    """The service's own order: an empty variable is none, and the environment goes before `.env`."""
+    """The service's own order: an empty variable is none, and the environment goes before `.env`. Names may be in any case."""
     try:
-        value = os.environ.get(name) or dotenv_values(ROOT / ".env").get(name) or ""
+        sources = (os.environ, dotenv_values(ROOT / ".env"))
     except (OSError, UnicodeDecodeError) as error:
         raise LocalError(f".env cannot be read: {error}.") from None
-    return value.strip() or default
+    found = (value.strip() for source in sources for key, value in source.items() if value and key.upper() == name)
+    return next(filter(None, found), default)
 
 
 def is_set(name: str) -> bool:

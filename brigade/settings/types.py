@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import socket
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -39,6 +40,12 @@ def _split_keys(value: Any) -> Any:
     if not keys:  # `$FIRST,$SECOND` of a shell that knows neither: as "not set", it would let everybody write
         raise ValueError("holds no key: leave it out altogether to let everybody write")
     return keys
+
+
+def _is_folder(value: Path) -> Path:
+    if value.parts[:1] and value.parts[0].startswith("~"):
+        raise ValueError("must be written in full: only a shell replaces ~ by a home")
+    return value
 
 
 def _parse_rate(value: Any) -> Any:
@@ -81,6 +88,7 @@ PostgresAddress = Annotated[SecretStr, AfterValidator(_is_postgres)]
 RedisAddress = Annotated[SecretStr, AfterValidator(_is_redis)]
 ApiKeys = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_split_keys)]
 RateLimit = Annotated[Rate | None, NoDecode, BeforeValidator(_parse_rate)]
+Folder = Annotated[Path, AfterValidator(_is_folder)]
 Prefix = Annotated[str, AfterValidator(_is_prefix)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_origins)]
 Networks = Annotated[str, AfterValidator(_are_networks)]

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from brigade.settings.postgres_url import PostgresUrl, read_postgres_url, with_password
 from brigade.settings.types import (
     ApiKeys,
+    Folder,
     Host,
     Networks,
     Origins,
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
     """Name the worker that answered in X-Worker."""
     loop_blocked_ms: Annotated[int, Field(ge=10)] = 100
     """Milliseconds for which one thing may hold the event loop before that counts as blocked."""
-    state_dir: Path = Path(".local/state")
+    state_dir: Folder = Path(".local/state")
     """Folder for data that outlives a worker, such as what it has counted and not yet sent on."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -72,6 +72,7 @@ def test_defaults_are_usable() -> None:
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("OPS_PORT", "8000"),
         ("OPS_PUBLIC", "false"),
+        ("STATE_DIR", "~/state"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("ACCESS_LOG_SAMPLE", "2"),

@@ -52,6 +52,16 @@ def test_dotenv_that_is_no_text_ends_a_local_run_in_a_sentence(monkeypatch: pyte
         variables.address()
 
 
+def test_local_run_hears_a_variable_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would start a Postgres beside the one that the service is to use."""
+    Path(".env").write_text("redis_url=redis://host\nPort= \n")
+    monkeypatch.setattr(variables, "ROOT", Path.cwd())
+    monkeypatch.setenv("database_url_file", "/run/url")
+    assert variables.is_set("DATABASE_URL")
+    assert variables.is_set("REDIS_URL")
+    assert not variables.is_set("PORT")
+
+
 @pytest.mark.parametrize("around", ["{}\r", " {} ", "{}\n", "\t{}\r\n"])
 @pytest.mark.parametrize(
     ("variable", "value"),
