@@ -49,7 +49,7 @@ def _file(name: str, request: Request) -> Response:
     return Response(FILES[name], headers=HEADERS, media_type=mimetypes.guess_type(name)[0])
 
 
-@router.get("", response_class=Response)
+@router.get("", response_class=Response, responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}})
 async def read_page(request: Request) -> Response:
     """The live page: every worker of every replica as it works. While the lab is off, how to turn it on."""
     return _file("index.html" if request.state.lab else "off.html", request)

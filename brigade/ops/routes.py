@@ -38,11 +38,16 @@ async def read_readiness(request: Request, response: Response) -> ReadinessRepor
     readiness: Readiness = request.state.readiness
     report = await readiness.report()
     if report.status in {"unavailable", "draining"}:
-        response.status_code = 503
+        response.status_code, response.headers["Retry-After"] = 503, "1"
     return report
 
 
-@router.get("/metrics", response_class=Response, dependencies=ops_side)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    dependencies=ops_side,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def read_metrics(request: Request) -> Response:
     """Return the counts of all workers of this replica, for Prometheus. On `OPS_PORT` this needs no event loop."""
     scrapes: Scrapes = request.state.scrapes

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from brigade.errors import InvalidRequest, Problem, UnsupportedMediaType
+from brigade.headers import has_content
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,7 +135,7 @@ def _other_media_type(request: Request) -> str | None:
     field = getattr(request.scope.get("route"), "body_field", None)
     if field is None or isinstance(field.field_info, params.Form):
         return None
-    if not request.headers.get("content-length", "chunked").strip("0"):
+    if not has_content(request.scope["headers"]):
         return None  # nothing was sent: what is missing is the body
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return None if re.fullmatch(r"application/(.+\+)?json", sent) else "application/json"

@@ -139,6 +139,7 @@ def test_readiness_names_the_lost_backend_and_fails_without_both(
     eventually(lambda: report() == (200, {"status": "degraded", "postgres": "ok", "redis": "unavailable"}))
     postgres.stop()
     eventually(lambda: report() == (503, {"status": "unavailable", "postgres": "unavailable", "redis": "unavailable"}))
+    assert httpx.get(f"{service.url}/readyz").headers["retry-after"] == "1"
     assert httpx.get(f"{service.url}/livez").is_success
     postgres.start()
     valkey.start()

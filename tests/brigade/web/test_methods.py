@@ -181,6 +181,13 @@ async def test_a_body_of_another_content_type_is_415(client: httpx.AsyncClient, 
     assert "application/json" in answer.json()["detail"]
 
 
+async def test_a_body_that_is_missing_is_said_to_be(client: httpx.AsyncClient) -> None:
+    nothing = client.build_request("POST", "/things")
+    assert nothing.headers.pop("content-length") == "0"  # as curl -X POST sends none
+    answer = await client.send(nothing)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "body: Field required")
+
+
 @pytest.mark.parametrize(
     "content_type", ["application/json", "application/vnd.api+json; charset=utf-8", "Application/JSON"]
 )

@@ -44,3 +44,5 @@ def test_every_operation_is_documented(start_service: StartService) -> None:
     operations = {f"{method} {path}": operation for path, item in paths.items() for method, operation in item.items()}
     assert {"get /livez", "get /readyz", "get /workers"} <= operations.keys()
     assert [name for name, operation in operations.items() if not operation.get("description")] == []
+    successes = {name: operation["responses"].get("200", {}) for name, operation in operations.items()}
+    assert [name for name, success in successes.items() if success and not success.get("content")] == []
