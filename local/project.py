@@ -71,7 +71,8 @@ make test    # the tests, against real servers
 ```
 
 `{name}/` is yours: a feature is a folder in `{name}/features` and a word in `{name}/main.py`; `notes` is one to copy.
-`brigade/` and `local/` are not: `make upgrade FROM=<a newer clone of Brigade>` replaces them. `docs/` explains them.
+`brigade/` and `local/` are not: `make upgrade FROM=<a newer clone of Brigade>` replaces them. `docs/` explains them;
+where a page names `make prove`, `make bench`, `make chaos` or `proof`, that is run in a clone of Brigade.
 """
 
 
