@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
+from brigade.cli.migrate import BOUNDS, TURN_S
 from brigade.settings import load_settings
 from local.servers import Postgres
 from tests.brigade.ops.test_ops import eventually
@@ -110,6 +111,17 @@ def _execute(url: str, statements: str) -> None:
         await connection.close()
 
     asyncio.run(execute())
+
+
+def test_migration_is_given_the_time_that_it_may_take() -> None:
+    """A unit or a Job that ends it in the middle would start it again and again."""
+    longest_s = TURN_S + int(BOUNDS["statement_timeout"].removesuffix("min")) * 60
+    unit = (ROOT / "deploy" / "brigade.service").read_text()
+    job = (ROOT / "deploy" / "kubernetes" / "base" / "migrate.yaml").read_text()
+    said = (ROOT / "docs" / "scaling.md").read_text()
+    assert int(re.findall(r"^TimeoutStartSec=(\d+)min$", unit, re.M)[0]) * 60 > longest_s
+    assert int(re.findall(r"activeDeadlineSeconds: (\d+)", job)[0]) > longest_s
+    assert int(re.findall(r"job/migrate --timeout (\d+)m", said)[0]) * 60 > longest_s
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
