@@ -49,6 +49,7 @@ UNUSABLE_KINDS = (
     asyncpg.ClientConfigurationError,
     asyncpg.CantChangeRuntimeParamError,
     asyncpg.InvalidParameterValueError,
+    asyncpg.PostgresSyntaxError,  # of ?options=
 )
 FAILURES = (*MAY_PASS, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, ValueError)
 

@@ -14,6 +14,8 @@ POSTGRES = re.compile(
     r"(?P<scheme>postgres(?:ql)?)://(?:(?P<user>[^@/?#]*)@)?(?P<hosts>[^/?#]*)(?:/(?P<path>[^?#]*))?(?:\?(?P<query>[^#]*))?"
 )
 PORT = 5432
+LONGEST_LABEL = 63
+"""Characters between the dots of a host's name (RFC 1035, 2.3.4); Python raises where there are more, or none."""
 SETTLES = {"read-write", "primary", "standby", "read-only"}
 """Values of target_session_attrs that say which of several servers is meant."""
 CHOICES = {
@@ -176,6 +178,8 @@ def read_host(host: str, default_port: str | int) -> tuple[str, int]:
                 "must list hosts, each host:port, with commas between; in a password @ / # are %40 %2F %23"
             )
         found, port = parts["host"].strip("[]"), parts["port"] or str(default_port)
+        if not all(0 < len(label) <= LONGEST_LABEL for label in found.removesuffix(".").split(".")):
+            raise ValueError("must list hosts, and between the dots of a name are 1 to 63 characters")
     if not (port.isdecimal() and 0 < int(port) < 2**16):
         raise ValueError("must list hosts, each host:port, with commas between, and a port is 1 to 65535")
     return found, int(port)

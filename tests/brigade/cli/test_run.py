@@ -47,7 +47,7 @@ def test_a_command_needs_and_makes_no_folder_of_metrics(run: Run, free_port: int
     assert not (tmp_path / "metrics").exists()
 
 
-@pytest.mark.parametrize("parameter", ["schema=public", "timezone=Nowhere", "max_connections=5"])
+@pytest.mark.parametrize("parameter", ["schema=public", "timezone=Nowhere", "max_connections=5", "options=x"])
 def test_url_that_no_session_can_have_is_refused(
     run: Run, free_port: int, database_url: str, redis_url: str, parameter: str
 ) -> None:

@@ -96,6 +96,8 @@ def test_parameter_that_cannot_be_honoured_is_refused_by_its_name(value: str) ->
         "postgresql://u:secret@[::1/db",
         "postgresql://u:secret@one/db?sslmode=require&sslrootcert=system",
         "postgresql://u:secret@one two/db",
+        "postgresql://u:secret@one..example/db",
+        f"postgresql://u:secret@{'a' * 64}.example/db",
     ],
 )
 def test_what_may_lead_to_the_wrong_postgres_is_refused(url: str) -> None:

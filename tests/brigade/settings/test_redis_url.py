@@ -83,6 +83,8 @@ def test_option_that_would_change_the_client_is_refused_by_its_name(scheme: str,
         "redis://:secret/secret@host/0",
         "redis://:secret[secret@host/0",
         "unix://",
+        "redis://:secret@one..example/0",
+        "redis+cluster://:secret@.example",
         "unix://:secret@run/redis.sock",
     ],
 )
