@@ -115,15 +115,16 @@ def _pip_environment() -> dict[str, str]:
 def _run(command: list[str], failure: str, environment: dict[str, str]) -> None:
     """Show the latest line on a terminal, and every line where it fails."""
     said = []
+    redraws = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         assert process.stdout
         for line in process.stdout:
             said.append(line)
-            if sys.stdout.isatty():
+            if redraws:
                 print(f"\r\033[K{line.strip()[:76]}", end="", flush=True)
-    if sys.stdout.isatty():
+    if redraws:
         print("\r\033[K", end="", flush=True)
     if process.returncode != 0:
         sys.exit("".join(said) + failure)

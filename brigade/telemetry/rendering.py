@@ -19,8 +19,7 @@ def renderer(log_format: str) -> Render:
     """Choose how this process renders its events."""
     if log_format == "json":
         return as_json
-    colors = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    console = _Console(colors=colors, pad_event_to=0)
+    console = _Console(colors=_has_colors(), pad_event_to=0)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
 
     def as_text(event: MutableMapping[str, Any]) -> bytes:
@@ -28,6 +27,12 @@ def renderer(log_format: str) -> Render:
         return f"{line}\n".encode(encoding, "backslashreplace")
 
     return as_text
+
+
+def _has_colors() -> bool:
+    """As https://no-color.org has it, and not where the terminal says that it can do nothing."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout is not None and sys.stdout.isatty() and not plain
 
 
 def as_json(event: Mapping[str, Any]) -> bytes:
