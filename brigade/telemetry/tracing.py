@@ -31,6 +31,13 @@ T = TypeVar("T")
 _EPOCH_NS = time.time_ns() - time.perf_counter_ns()
 _tracer: trace.Tracer | None = None
 
+READERS = (
+    "opentelemetry.baggage.propagation",
+    "opentelemetry.trace.propagation.tracecontext",
+    "opentelemetry.trace.span",
+)
+"""Loggers that repeat what is wrong with CARRIERS: any client could fill the log, with kilobytes a request."""
+
 FLUSH_S = 3.0
 """Seconds that a stop or a reload waits for a collector that does not answer."""
 
@@ -40,6 +47,8 @@ log = logging.getLogger(__name__)
 def start() -> None:
     """Make spans from now on. Until then all of this costs next to nothing."""
     global _tracer  # noqa: PLW0603 - as are OpenTelemetry's providers
+    for reader in READERS:
+        logging.getLogger(reader).setLevel(logging.ERROR)
     sampling.install(trace.get_tracer_provider())
     _tracer = trace.get_tracer("service")
 

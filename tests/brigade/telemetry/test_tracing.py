@@ -188,8 +188,10 @@ def test_what_nobody_asked_for_and_what_machines_ask_make_no_trace(
 ) -> None:
     service = start_service(workers=1, **variables(receiver))  # type: ignore[arg-type]
     httpx.get(f"{service.url}/readyz")
-    httpx.get(f"{service.url}/docs")
+    wrong = {"traceparent": "00-zz", "tracestate": "=" * 2000 + ",a b=c", "baggage": f"a={'b' * 9000},=;"}
+    httpx.get(f"{service.url}/docs", headers=wrong)
     service.stop()  # sends what is left
+    assert '"logger":"opentelemetry' not in service.log(), "a client's headers are repeated in the log"
     assert {span.name for span in receiver.spans if not span.parent_span_id} == {"GET /docs"}
 
 
