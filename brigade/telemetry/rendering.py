@@ -30,7 +30,7 @@ def renderer(log_format: str) -> Render:
 
 
 def _has_colors() -> bool:
-    """As https://no-color.org has it, and not where the terminal says that it can do nothing."""
+    """Return whether standard output is a terminal that wants colors; https://no-color.org has the first rule."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return sys.stdout is not None and sys.stdout.isatty() and not plain
 
