@@ -11,6 +11,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, ServerSentEvent, format_sse_event
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from brigade.cancellation import must_end
 from brigade.server.lifecycle import lifecycle
 from brigade.server.streams import streams
 from brigade.web.problems import render
@@ -78,8 +79,13 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
     async def _pump(self, send: Send) -> None:
-        async for event in self._events:
-            await send(_part(_as_bytes(event)))
+        try:
+            async for event in self._events:
+                await send(_part(_as_bytes(event)))
+        except BaseException as error:
+            if isinstance(error, Exception) or must_end(error):
+                raise
+            raise RuntimeError(f"The events ended with {error!r}.") from error  # of a task it would end the worker
 
 
 def _as_bytes(event: ServerSentEvent) -> bytes:

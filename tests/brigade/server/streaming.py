@@ -82,6 +82,15 @@ async def events(n: int = 0) -> EventStream:
     return EventStream(tick())
 
 
+@router.get("/exit-events")
+async def exit_events() -> EventStream:
+    async def leave() -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(data=1)
+        sys.exit("no more")
+
+    return EventStream(leave())
+
+
 @router.get("/state")
 async def state() -> dict[str, int]:
     return {"streams": streams.count, "under_way": admission.under_way, "connections": lifecycle.connections}

@@ -193,6 +193,14 @@ def test_handler_that_ends_says_how(start: Start, path: str, code: int, server: 
     assert len(gunicorn.events("started")) == 1
 
 
+def test_events_that_exit_end_their_stream_alone(start: Start) -> None:
+    gunicorn = start(app=APP)
+    (worker,) = gunicorn.worker_pids()
+    assert b"data: 1\n\n" in listen(gunicorn, "/exit-events")
+    assert gunicorn.serving()
+    assert gunicorn.worker_pids() == {worker}
+
+
 def test_message_that_is_too_large_closes_with_1009(server: Gunicorn) -> None:
     with opened(server, "/echo") as client:
         client.send("a" * 1001)
