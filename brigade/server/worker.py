@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from uvicorn_worker import UvicornWorker
 
 from brigade.server.lifecycle import STAYING, State, roster
+from brigade.server.proxies import ProxyHeaders
 from brigade.server.server import Server
 from brigade.settings import load_settings
 from brigade.telemetry.scrape import count_exit, fold
@@ -41,6 +42,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "lifespan": "on",
         "access_log": False,
         "server_header": False,
+        "proxy_headers": False,  # brigade.server.proxies has them
         "callback_notify": None,
     }
     _early_deaths: ClassVar[deque[float]] = deque(maxlen=16)
@@ -100,7 +102,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             super().run()
 
     async def _serve(self) -> None:
-        self.config.app = self.wsgi
+        self.config.app = ProxyHeaders(self.wsgi, self.cfg.forwarded_allow_ips)
         # Not Gunicorn's wrappers: uvloop would close them a second time, and they would complain.
         sockets, settings = [listener.sock for listener in self.sockets], load_settings()
         public = [each for each in sockets if each.getsockname()[1] != settings.ops_port]
