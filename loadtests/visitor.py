@@ -57,6 +57,10 @@ class Visitor(FastHttpUser):
                 response.failure(f"{status}, not {' or '.join(map(str, expect))}")
         return response  # no status: Locust counts what the connection ended with
 
+    def on_stop(self) -> None:
+        """Close the connections now: the service's workers take new ones in turn by how many each has open."""
+        self.client.client.close()
+
     def note(self, kind: str, name: str, began_s: float, error: Exception | None = None) -> None:
         """Count in Locust's statistics, as a request that took from `began_s` until now, by `time.monotonic`."""
         self.environment.events.request.fire(

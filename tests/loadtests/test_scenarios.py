@@ -3,14 +3,24 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import StartService
 from tests.loadtests.conftest import LESSON, ROOT, SCENARIOS
 
 QUICKLY = ["--headless", "--users", "8", "--spawn-rate", "50", "--run-time", "3", "--stop-timeout", "5"]
+LEAVING = """
+from locust import LoadTestShape
+from loadtests.scenarios.awaiting import Awaiting
+class Leaving(LoadTestShape):
+    def tick(self):
+        now_s = self.get_run_time()
+        return None if now_s > 7 else (100, 100) if now_s < 3 else (0, 100)
+"""
 
 
 def run_locust(host: str, *arguments: str | Path, files: str = "links.py") -> subprocess.CompletedProcess[str]:
@@ -92,3 +102,18 @@ def test_threshold_of_failures_counts_a_service_that_is_away() -> None:
     done = run_locust("http://127.0.0.1:9", files="connections.py")
     assert done.returncode == 1
     assert "100.0% of the requests failed" in done.stderr
+
+
+def test_users_who_leave_take_their_connections_with_them(start_service: StartService, tmp_path: Path) -> None:
+    """Workers take new connections in turn by how many each has, so those of the stage before must not count."""
+    service = start_service(1)
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    command = [sys.executable, "-m", "locust", "-f", str(tmp_path / "leaving.py"), "--host", service.url, "--headless"]
+    held: list[int] = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as locust:
+        while locust.poll() is None:
+            held.append(httpx.get(f"{service.url}/workers", trust_env=False).json()["workers"][0]["connections"])
+            time.sleep(0.2)
+    most = held.index(max(held))
+    assert held[most] >= 90
+    assert min(held[most:-5]) <= 5, held
