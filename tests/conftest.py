@@ -5,10 +5,13 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
+from httpx._transports import default
 from structlog._config import BoundLoggerLazyProxy
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -37,6 +40,8 @@ hypothesis.settings.load_profile("drawn")
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     _be_as_in_a_shell()
+    # httpx loads the certificates of the system for each client: 30 ms each time, in thousands of requests to http://.
+    default.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
     for name in os.environ.keys() - without_libpq(os.environ):
         del os.environ[name]  # the shell's PGSSLMODE is for another Postgres than these
     if config.option.hypothesis_seed is None:
