@@ -170,6 +170,8 @@ def test_the_tab_says_what_the_last_answers_of_workers_said(
         )
         assert pretended_service.told - told <= 4
         assert len(asked) <= 4
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
 
 
