@@ -24,7 +24,12 @@ CORES_A_PROCESS = 4
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
     parser.add_argument("--host", help="put load on this deployment, instead of a service that is started for it")
-    parser.add_argument("--web-port", type=int, default=8089, help="of Locust's web UI, on 127.0.0.1 (8089)")
+    parser.add_argument(
+        "--web-port",
+        type=int,
+        default=os.environ.get("LOCUST_PORT") or 8089,
+        help="of Locust's web UI, on 127.0.0.1 (LOCUST_PORT, or 8089)",
+    )
     given, more = parser.parse_known_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -36,7 +41,7 @@ def main() -> int:
 
 
 def _serve(host: str | None, web_port: int, more: list[str]) -> int:
-    check_port("127.0.0.1", web_port, setting="--web-port (make locust ARGS='--web-port 8090')")
+    check_port("127.0.0.1", web_port, setting="LOCUST_PORT")
     ui = f"http://127.0.0.1:{web_port}"
     with ExitStack() as stack:
         url = host or _service(stack)

@@ -133,9 +133,9 @@ def test_locust_command_refuses_a_port_that_is_in_use(clone: Clone) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        run = clone.start(sys.executable, "-m", "loadtests", "--web-port", str(taken.getsockname()[1]))
+        run = clone.start(sys.executable, "-m", "loadtests", LOCUST_PORT=taken.getsockname()[1])
         assert run.process.wait(60) == 1
     assert "is in use" in run.output()
-    assert "or set --web-port (make locust ARGS='--web-port 8090') to another" in run.output()
+    assert "or set LOCUST_PORT to another" in run.output()
     assert "Traceback" not in run.output()
     assert not psutil.pid_exists(run.process.pid)

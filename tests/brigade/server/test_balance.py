@@ -127,6 +127,32 @@ async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Accept
             roster.set_state(used, State.GONE)
 
 
+def test_a_blocked_loop_accepts_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        time.sleep(0.2)
+        asyncio.get_running_loop().call_soon(turn)
+
+    def turns_until_accepted(address: tuple[str, int], clients: int) -> int:
+        before = turns
+        with ExitStack() as stack:
+            for client in [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(clients)]:
+                assert client.recv(1) == b""
+        return turns - before
+
+    async def accept(clients: int) -> int:
+        async with crowded(monkeypatch) as (_, address):
+            turn()
+            await asyncio.sleep(0.5)
+            return await asyncio.to_thread(turns_until_accepted, address, clients)
+
+    one, many = (uvloop.run(asyncio.wait_for(accept(clients), 20)) for clients in (1, 9))
+    assert many < 2 * one
+
+
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
