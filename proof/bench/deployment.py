@@ -122,7 +122,6 @@ def deployment(
         variables = _variables(backends, home, textbook=server.is_textbook) | {
             "WEB_CONCURRENCY": str(workers),
             "PORT": str(port),
-            "GUNICORN_CMD_ARGS": f"--bind=127.0.0.1:{port}",
             **server.variables,
             **variables,
         }

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STOCK = ("-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker")
+BIND = "--bind=127.0.0.1:{port}"
+STOCK = ("-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", BIND)
 APP = "service.main:create_app"
 RESPAWN = ("--respawn-failed-workers",)
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -57,7 +58,7 @@ SERVERS = {
         is_ours=True,
     ),
     "Gunicorn's ASGI worker": Server(
-        ("-m", "gunicorn", "-k", "asgi", "--workers={workers}", "--timeout=5", f"{APP}()"), is_ours=True
+        ("-m", "gunicorn", "-k", "asgi", BIND, "--workers={workers}", "--timeout=5", f"{APP}()"), is_ours=True
     ),
 }
 """All with their defaults: ours logs every request, and Gunicorn none unless it is told to."""
