@@ -4,7 +4,6 @@ It needs a chromium (`CHROMIUM`, or on the PATH) and four minutes.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from loadtests.address import is_ready
+from local.browser import find_chromium, open_browser
 from local.places import ROOT
 from local.process import LocalError, free_port, spawn, terminate
 
@@ -25,21 +25,16 @@ WIDTH, HEIGHT, LIVE_HEIGHT = 1180, 640, 760
 LIVE_S = 3
 START_S, LESSON_S = 180, 240
 STAGE_S = 15
-BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def main() -> None:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise LocalError("no chromium is on the PATH and none is in CHROMIUM, so there is nothing to look with.")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER)
+    chromium = find_chromium()
+    with tempfile.TemporaryDirectory() as folder, open_browser(chromium) as browser:
         runs = str(Path(folder) / "runs.jsonl")
         with _locust(workers=1, runs=runs) as (url, _):
             _first(browser, url)
         with _locust(workers=2, runs=runs) as (url, service):
             _second(browser, url, service)
-        browser.close()
 
 
 @contextmanager
