@@ -58,7 +58,6 @@ class Acceptor:
         self._servers: dict[socket.socket, asyncio.AbstractServer] = {}
         self._opening: asyncio.Task[None] | None = None
         self._others: list[Row] = []
-        self._due_s = math.inf
         self._is_late = False
         self._joining: set[asyncio.Task[Any]] = set()
 
@@ -146,8 +145,7 @@ class Acceptor:
 
     def _beat(self) -> None:
         now = time.monotonic()
-        self._is_late = now > self._due_s + LEAVE_MOST_S
-        self._due_s = now + BEAT_S
+        self._is_late = 0 < self._row.last_beat < now - BEAT_S - LEAVE_MOST_S
         self._row.last_beat = now
         self._row.connections = own = lifecycle.connections
         self._others = roster.others(self._slot, since=now - ALIVE_S)

@@ -121,9 +121,8 @@ def read_postgres_url(url: str) -> PostgresUrl:
 
 
 def _check_choices(parameters: dict[str, str]) -> None:
-    if (
-        "ssl" in parameters
-    ):  # as SQLAlchemy has it; Postgres would take it for a setting of its own, and refuse the session
+    # SQLAlchemy has it; Postgres would take it for a setting of its own, and refuse the session.
+    if "ssl" in parameters:
         raise ValueError("has a parameter ssl, which Postgres does not know in a URL: write sslmode=require")
     for name in CHOICES.keys() & parameters.keys():
         if parameters[name] not in CHOICES[name]:
