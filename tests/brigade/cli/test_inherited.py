@@ -91,7 +91,7 @@ def test_variables_of_gunicorn_and_uvicorn_do_not_overrule_the_plan(start_servic
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root can enter every folder")
 def test_home_that_this_user_cannot_enter_is_none(database_url: str, tmp_path: Path) -> None:
-    """As `sudo -E` and ProtectHome= of systemd leave it. The client of Postgres looks for certificates there."""
+    """`sudo -E` and ProtectHome= of systemd leave such a home. The client of Postgres looks for certificates there."""
     (tmp_path / "home").mkdir(mode=0)
     ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}

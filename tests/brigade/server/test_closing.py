@@ -50,7 +50,7 @@ def test_a_reader_that_pauses_gets_the_whole_of_the_last_answer(port: int, kind:
 
 @pytest.mark.parametrize("how", [b"error", b"exit"])
 def test_a_request_that_fails_after_its_answer_does_not_end_the_next_one(start: Start, how: bytes) -> None:
-    """As a background task does, or a dependency behind its `yield`."""
+    """A background task may fail so, or a dependency behind its `yield`."""
     gunicorn = start()
     answers = exchange(
         gunicorn.port,

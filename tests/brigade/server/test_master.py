@@ -300,7 +300,7 @@ def test_a_new_master_that_cannot_begin_costs_no_worker(start: Start) -> None:
 
 
 def test_a_service_that_stood_still_kills_no_worker_for_it(start: Start, aside: ThreadPoolExecutor) -> None:
-    """As `docker pause` and a suspended machine have it. The master is often the first to go on."""
+    """`docker pause` and a suspended machine do this. The master is often the first to go on."""
     gunicorn = start(2)
     answer = aside.submit(ask, gunicorn.port, "/sleep?s=4")
     gunicorn.until(lambda: in_flight(gunicorn))

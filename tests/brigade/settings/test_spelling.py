@@ -113,7 +113,7 @@ def test_name_of_a_file_is_heard_in_any_case(monkeypatch: pytest.MonkeyPatch, tm
 def test_password_in_a_file_loses_its_line_end_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, password: str
 ) -> None:
-    """As the image of Postgres reads the same file."""
+    """The image of Postgres reads the same file so."""
     (tmp_path / "password").write_bytes(content)
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv("DATABASE_PASSWORD_FILE", str(tmp_path / "password"))
