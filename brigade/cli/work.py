@@ -10,6 +10,8 @@ from importlib import import_module
 
 import structlog
 import uvloop
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import start_http_server
 
 from brigade.app import Brigade
@@ -17,6 +19,7 @@ from brigade.cli import CommandError, Project
 from brigade.jobs import registered
 from brigade.jobs.runner import Runner
 from brigade.resources import open_resources
+from brigade.server.rehearsal import start_and_end
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
 from brigade.telemetry import logs, tracing
@@ -47,9 +50,12 @@ def main(project: Project) -> int:
 
 
 def _sized(settings: Settings) -> tuple[Settings, Plan]:
-    """A runner has processes where a worker has threads, and a connection for each job."""
+    """A runner has processes where a worker has threads, and a connection for each job. How many workers there are beside it
+    is the service's business, which asks the server for its connections.
+    """
     limits = read_limits()
     own = {"cpu_lane_processes": True, "cpu_lane_threads": max(1, int(limits.cpus)), "cpu_lane_queue": 100_000}
+    own |= {"web_concurrency": 1, "replicas": 1}
     settings = settings.model_copy(update=own)
     return settings, replace(make_plan(settings, limits), db_pool=settings.jobs_concurrency + RUNNER_CONNECTIONS)
 
@@ -66,6 +72,8 @@ async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
         asyncio.get_running_loop().add_signal_handler(number, tell)
     _serve_metrics(settings)
     with logs.written_by_thread():
+        # FastAPI sets OpenTelemetry up where a server starts an application, and nobody starts this one.
+        await start_and_end(FastAPI(telemetry=TelemetryConfig(auto_configure=True, metrics=False, logs=False)))
         async with tracing.exported(on=app._native_telemetry.enabled()):
             log.info("runner started", jobs=sorted(registered), at_once=settings.jobs_concurrency)
             while not told.is_set():

@@ -8,9 +8,11 @@ import os
 import platform
 import threading
 import time
+from functools import partial
 
 import psutil
 import structlog
+from prometheus_client import Counter, Histogram
 
 from brigade import __version__
 from brigade.ops.workers import in_flight
@@ -22,9 +24,13 @@ from brigade.telemetry import metrics
 from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.loop_watch import BUCKETS_S
 from brigade.telemetry.loop_watch.causes import MENDS
-from brigade.telemetry.metrics import counter, gauge, histogram, tell, tell_histogram
+from brigade.telemetry.metrics import tell, tell_histogram
 
 EVERY_S = 1.0
+
+# In no registry, so that a runner of jobs, which has no worker's state to tell, does not say that Postgres is down.
+counter, histogram = partial(Counter, registry=None), partial(Histogram, registry=None)
+gauge = partial(metrics.gauge, registry=None)
 
 BUILD = gauge("build_info", "1, for its labels.", ["version", "python"])
 PLAN = gauge("plan", "What sizing made of the machine, by name.", ["name"])

@@ -24,6 +24,7 @@ CALL_BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 """A backend in the same zone answers in 1 ms, and nobody waits for one longer than 1 s."""
 
 registry = CollectorRegistry()
+"""The metrics that a runner of jobs serves. Those of workers are read from their files, whatever is registered here."""
 counter = partial(Counter, registry=registry)
 histogram = partial(Histogram, registry=registry)
 gauge = partial(Gauge, registry=registry, multiprocess_mode="liveall")

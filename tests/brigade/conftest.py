@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from brigade.resources import Resources, open_resources
 from brigade.settings import Settings
 from brigade.sizing import make_plan, read_limits
 from brigade.telemetry.metrics import WorkerStats
+from tests.brigade.receiver import Receiver
 
 
 @pytest.fixture
@@ -22,3 +24,13 @@ async def resources(database_url: str, redis_url: str, tmp_path: Path) -> AsyncI
     )
     async with open_resources(settings, make_plan(settings, read_limits()), WorkerStats()) as resources:
         yield resources
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from local.servers import Postgres
 from tests.brigade.cli.conftest import Command, Run
 
 
@@ -55,6 +56,18 @@ def test_rehearsal_starts_and_ends_without_a_server_that_answers(run: Run) -> No
     away = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"}
     done = run("rehearse", **away)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rehearsal_knows_the_connections_of_the_server(run: Run, tmp_path: Path) -> None:
+    """As `run` does: 50 workers, twice over while a reload runs, are more than Postgres has by default."""
+    settings = {"fsync": "off", "max_connections": "150"}
+    with Postgres(tmp_path / "postgres", settings=settings) as server:
+        variables = {"DATABASE_URL": server.complete_url, "REDIS_URL": "redis://127.0.0.1:1/0", "WEB_CONCURRENCY": 50}
+        assert run("migrate", **variables).returncode == 0
+        done = run("rehearse", **variables)
+        assert (done.returncode, done.stderr) == (0, "")
+        refused = run("rehearse", **variables | {"WEB_CONCURRENCY": 80})
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_sizing_needs_no_server(run: Run) -> None:

@@ -1,6 +1,7 @@
 """Jobs of a small project: real runners, killed and stopped in the middle of their work."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from pgqueuer.queries import Queries
+from prometheus_client.parser import text_string_to_metric_families
 
 from brigade.jobs import Job, job
+from local.process import free_port
 from local.servers import Postgres, Valkey
+from tests.brigade.receiver import CALLER, TRACE, Receiver, variables
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -178,6 +183,29 @@ async def until(pg: Any, query: str, *values: object) -> None:
     async with asyncio.timeout(30):
         while not await pg.fetchval(query, *values):  # noqa: ASYNC110 - Postgres knows, and tells nobody
             await asyncio.sleep(0.02)
+
+
+async def test_a_job_continues_its_requests_trace_and_the_runner_tells_of_jobs_alone(
+    pg: Any, work: Work, receiver: Receiver
+) -> None:
+    """A worker's gauges would be 0 in a runner: `postgres_up` would page somebody, and one more worker be counted."""
+    port = free_port()
+    carried = json.dumps({"trace": {"traceparent": f"00-{TRACE}-{CALLER}-01"}})
+    async with pg.acquire() as connection, connection.transaction():
+        number = await job_named("cook").enqueue(connection, dish=1)
+        await connection.execute("UPDATE pgqueuer SET headers = $2::jsonb WHERE id = $1", number, carried)
+    # More workers than 100 connections would do for, which is not the runner's business.
+    work(JOBS_PORT=str(port), WEB_CONCURRENCY="60", REPLICAS="2", **variables(receiver))
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 1)")
+    async with asyncio.timeout(10):
+        while not receiver.holds(TRACE, {"job orders.cook"}):  # noqa: ASYNC110 - the receiver tells nobody
+            await asyncio.sleep(0.02)
+    assert receiver.of(TRACE)["job orders.cook"].parent_span_id.hex() == CALLER
+    answer = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
+    names = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"jobs", "jobs_oldest_seconds", "jobs_done"} <= names
+    assert names & {"postgres_up", "worker_cpu_cores", "event_loop_stall_seconds", "http_connections"} == set()
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
 async def test_no_job_is_lost_by_kill_9(pg: Any, work: Work) -> None:
