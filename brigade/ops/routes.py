@@ -10,7 +10,7 @@ from brigade.ops.readiness import Readiness, ReadinessReport
 from brigade.ops.registry import Registry
 from brigade.ops.scrapes import Scrapes
 from brigade.ops.workers import WorkerState
-from brigade.telemetry.scrape import CONTENT_TYPE_LATEST
+from brigade.telemetry.scrape import CONTENT_TYPE
 
 router = APIRouter()
 ops_side = [Depends(on_ops_side)]
@@ -51,7 +51,7 @@ async def read_readiness(request: Request, response: Response) -> ReadinessRepor
 async def read_metrics(request: Request) -> Response:
     """Return the counts of all workers of this replica, for Prometheus. On `OPS_PORT` this needs no event loop."""
     scrapes: Scrapes = request.state.scrapes
-    return Response(await scrapes.read(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(await scrapes.read(), headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/workers", dependencies=ops_side)

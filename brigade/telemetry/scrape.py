@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -21,7 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from brigade.sizing.limits import read_throttling
 from brigade.telemetry.metric_files import begin, folder, open_sum
 
-__all__ = ["CONTENT_TYPE_LATEST", "count_exit", "fold", "folder", "prepare", "scrape"]
+__all__ = ["CONTENT_TYPE", "count_exit", "fold", "folder", "prepare", "scrape"]
 
 FOLD_WITHIN_S = 1.0
 """Seconds that the master waits for scrapes to end, which take some 10 ms each, before it leaves files to the next death."""
