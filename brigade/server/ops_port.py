@@ -1,5 +1,5 @@
-"""A port for operators. A thread answers `/metrics` there, also while the event loop is blocked, and hands any other
-connection to the loop. It knows nothing of the application.
+"""A port for operators. Threads answer `/metrics` there, also while the event loop is blocked, and hand any other
+connection to the loop. They know nothing of the application.
 """
 
 import contextlib
@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from brigade.telemetry.scrape import CONTENT_TYPE_LATEST, scrape
+from brigade.telemetry.scrape import CONTENT_TYPE, scrape
 
 LOOK_EVERY_S = 0.5
 PATIENCE_S = 1.0
 """Seconds for a client to send its first bytes, and for the rest. A slower one goes to the loop and its deadlines."""
+MOST_CLIENTS = 32
+"""Clients that are given this patience at the same time. One more goes to the loop at once."""
 
 log = logging.getLogger("gunicorn.error")
 
@@ -23,10 +25,12 @@ ANSWER = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnectio
 
 class OpsPort:
     def __init__(self, hand_over: Callable[[socket.socket], None]) -> None:
-        """`hand_over` is called in the thread, with a connection of which nothing has been read."""
+        """`hand_over` is called in a thread, with a connection of which nothing has been read."""
         self.listeners: Sequence[socket.socket] = ()
         self._hand_over = hand_over
         self._stopped = threading.Event()
+        self._places = threading.BoundedSemaphore(MOST_CLIENTS)
+        self._scraping = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="ops-port", daemon=True)
 
     def start(self) -> None:
@@ -40,11 +44,36 @@ class OpsPort:
         while not self._stopped.is_set():
             for listener in select.select(self.listeners, [], [], LOOK_EVERY_S)[0]:
                 try:
-                    self._answer(listener.accept()[0])
+                    self._receive(listener.accept()[0])
                 except OSError:  # another worker had it first, or the client has gone
                     continue
                 except Exception:  # the next client may have more luck
                     log.exception("A client of OPS_PORT was not answered.")
+
+    def _receive(self, connection: socket.socket) -> None:
+        """Wait for its first bytes in a thread of its own, because a browser opens connections in reserve that say nothing."""
+        if not self._places.acquire(blocking=False):
+            self._pass_on(connection)
+            return
+        try:
+            threading.Thread(target=self._attend, args=(connection,), name="ops-client", daemon=True).start()
+        except RuntimeError:  # no room for a thread
+            self._places.release()
+            self._pass_on(connection)
+
+    def _attend(self, connection: socket.socket) -> None:
+        try:
+            self._answer(connection)
+        except OSError:  # the client has gone
+            pass
+        except Exception:
+            log.exception("A client of OPS_PORT was not answered.")
+        finally:
+            self._places.release()
+
+    def _pass_on(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._hand_over(connection)
 
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
@@ -52,8 +81,7 @@ class OpsPort:
         with contextlib.suppress(TimeoutError):
             head = connection.recv(16, socket.MSG_PEEK)
         if not head.startswith((b"GET /metrics ", b"GET /metrics?")):
-            connection.setblocking(False)
-            self._hand_over(connection)
+            self._pass_on(connection)
             return
         with connection:
             deadline_s = time.monotonic() + PATIENCE_S
@@ -62,5 +90,6 @@ class OpsPort:
                 if not more or time.monotonic() > deadline_s:
                     return
                 head = head[-3:] + more
-            body = scrape()
-            connection.sendall(ANSWER.format(CONTENT_TYPE_LATEST, len(body)).encode() + body)
+            with self._scraping:
+                body = scrape()
+            connection.sendall(ANSWER.format(CONTENT_TYPE, len(body)).encode() + body)

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -188,6 +188,26 @@ def test_metrics_answer_after_and_beside_clients_that_end_no_head(start_service:
         finally:
             stop.set()
             dripping.join()
+
+
+def test_clients_that_say_nothing_hold_up_neither_metrics_nor_probes(start_service: StartService) -> None:
+    """As the connections that a browser opens in reserve."""
+    port = free_port()
+    start_service(workers=1, OPS_PORT=port)
+    with ExitStack() as clients:
+        for head in [b"", b"GET /metrics HTTP/1.1\r\n"] * 10:
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(head)
+        for path in ("/metrics", "/readyz"):
+            assert httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).is_success
+
+
+def test_metrics_are_in_the_format_that_every_scraper_reads(start_service: StartService) -> None:
+    """Version 1.0.0 is for those who ask for it. Telegraf and others know 0.0.4 alone."""
+    port = free_port()
+    service = start_service(workers=1, OPS_PORT=port)
+    for url in (service.url, f"http://127.0.0.1:{port}"):
+        assert httpx.get(f"{url}/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 @pytest.mark.drives("lab")
