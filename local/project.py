@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = re.compile(
     r"proof/|docs/(decisions|pictures)/|docs/(concurrency|hot-path)\.md|\.(ci|devcontainer)/|"
-    r"service/features/(links|sheets)/|deploy/kubernetes/base/jobs\.yaml|loadtests/scenarios/(links|drawing|streams|jobs)\.py|"
+    r"service/features/(links|sheets)/|deploy/kubernetes/(base|components/service-monitor)/jobs\.yaml|loadtests/scenarios/(links|drawing|streams|jobs)\.py|"
     r"tests/(?!conftest\.py|service/(notes/|test_features))|README|CHANGELOG|CONTRIBUTING|SECURITY|AGENTS"
 )
 ENGINE = ("brigade", "local")
@@ -47,6 +47,7 @@ EDITS = [
     ("docker-compose.yml", r"^  jobs: #.*\n(    .*\n)+\n", ""),
     ("deploy/compose.*.yml", r"^  jobs:\n(    .*\n)+\n", ""),
     ("deploy/kubernetes/base/kustomization.yaml", r"^  - jobs\.yaml\n", ""),
+    ("deploy/kubernetes/components/service-monitor/kustomization.yaml", r", jobs\.yaml", ""),
     ("deploy/kubernetes/base/network.yaml", r"^---\n(?:(?!---).*\n){3}  name: jobs\n(?:(?!---).*\n)+", ""),
     ("deploy/kubernetes/base/network.yaml", r"\[api, jobs, migrate\]", "[api, migrate]"),
     ("service/settings.py", r"(?s)\nfrom pydantic import AnyHttpUrl\n(.*Settings\):\n).*", r"\1    pass\n"),

@@ -20,8 +20,9 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 BIN = Path(sys.executable).parent
 SERVING = ["one-worker-pods", "multi-worker-pods", "openshift"]
 OVERLAYS = [*SERVING, "loadtest"]
-WITHOUT_SCHEMA = {"ServiceMonitor", "Route"}
+WITHOUT_SCHEMA = {"ServiceMonitor", "PodMonitor", "Route"}
 """An operator, or OpenShift, brings its definition along."""
+SCRAPED = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
 
 Object = dict[str, Any]
 
@@ -267,6 +268,13 @@ def test_components_fit_on_top(tmp_path: Path) -> None:
     (monitor,) = (each for each in found if each["kind"] == "ServiceMonitor")
     ops = one("multi-worker-pods", "Service", "api-ops")
     assert monitor["spec"]["selector"]["matchLabels"].items() <= ops["metadata"]["labels"].items()
+    (runners,) = (each for each in found if each["kind"] == "PodMonitor")
+    pod = one("multi-worker-pods", "Deployment", "jobs")["spec"]["template"]
+    assert runners["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (endpoint,), (runner,) = monitor["spec"]["endpoints"], runners["spec"]["podMetricsEndpoints"]
+    assert runner["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+    told = [{"targetLabel": "job", "replacement": job["job_name"]} for job in SCRAPED["scrape_configs"]]
+    assert [*runner["relabelings"], *endpoint["relabelings"]] == told, "alerts know a target by its job"
 
 
 @pytest.mark.parametrize("overlay", SERVING)
