@@ -24,7 +24,8 @@ def make_secrets(key: str) -> dict[str, str]:
 
 
 def main() -> None:
-    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    FOLDER.chmod(0o700)  # also where somebody has made it already
     if any(FOLDER.iterdir()):
         sys.exit(f"{FOLDER} is not empty: a new Postgres password would not open the old database.")
     key = token_urlsafe(32)

@@ -31,6 +31,13 @@ def variables(section: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in dict(SECTIONS)[section].splitlines())
 
 
+def test_secrets_are_closed_to_others_also_in_a_folder_that_was_there(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, ROOT / "deploy" / "make_secrets.py"], env={"SECRETS_DIR": str(tmp_path)}, check=True
+    )
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.usefixtures("bare_environment")
 @pytest.mark.parametrize("section", dict(SECTIONS))
 def test_variables_of_a_platform_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, section: str) -> None:
