@@ -82,7 +82,7 @@ def make_plan(  # noqa: PLR0913 - what the server said, word by word
     """
     given = partial(_given, settings)
     budget, *budget_note = _budget(settings, max_connections, reserved, pooled or settings.database_pooled, jobs)
-    workers, *workers_note = _workers(settings, limits, budget)
+    workers, *workers_note = _workers(settings, limits, budget, jobs)
     memory_mb = limits.memory_bytes // MIB if limits.memory_bytes is not None else None
     pool = budget // (workers * settings.replicas * GENERATIONS)
     share = (
@@ -150,17 +150,19 @@ def _budget(
         why = f"client connections to the pooler, which may have {room} to Postgres: max_connections {server} less "
         return _given(settings, "db_connection_budget", f"{why}{reserved + HEADROOM + runners}")
     if max_connections is not None and settings.db_connection_budget > room:
+        mend = [f"lower it to {room}"] if room > 0 else ["lower JOBS_RUNNERS or JOBS_CONCURRENCY"] if runners else []
         raise ConfigurationError(
-            f"DB_CONNECTION_BUDGET ({settings.db_connection_budget}) is more than Postgres has for this service: lower it "
-            f"to {room} (max_connections {server}, less {reserved + HEADROOM + runners} kept free) or raise max_connections."
+            f"DB_CONNECTION_BUDGET ({settings.db_connection_budget}) is more than Postgres has for this service: "
+            f"{' or '.join([*mend, 'raise max_connections'])} "
+            f"(max_connections {server}, less {reserved + HEADROOM + runners} kept free)."
         )
     return _given(settings, "db_connection_budget", "what all workers of all replicas may hold")
 
 
-def _workers(settings: Settings, limits: Limits, budget: int) -> tuple[int, str, str]:
+def _workers(settings: Settings, limits: Limits, budget: int, jobs: bool) -> tuple[int, str, str]:
     most = budget // (settings.replicas * GENERATIONS)
     if most < (settings.web_concurrency or 1):
-        raise ConfigurationError(_over_budget(settings, budget, most))
+        raise ConfigurationError(_over_budget(settings, budget, most, jobs))
     if settings.web_concurrency is not None:
         return _given(settings, "web_concurrency", "as asked, whatever the CPUs and the memory")
     bounds = [(max(1, int(limits.cpus)), limits.cpus_source, f"one for each whole CPU of {limits.cpus:g}")]
@@ -174,15 +176,20 @@ def _workers(settings: Settings, limits: Limits, budget: int) -> tuple[int, str,
     return workers, *_from(source, why)
 
 
-def _over_budget(settings: Settings, budget: int, most: int) -> str:
+def _over_budget(settings: Settings, budget: int, most: int, jobs: bool) -> str:
     asked, replicas = settings.web_concurrency, settings.replicas
     mend = [f"lower WEB_CONCURRENCY to {most}"] if most >= 1 else []
     mend += ["lower REPLICAS"] if replicas > 1 else []
+    mend += (
+        ["lower JOBS_RUNNERS or JOBS_CONCURRENCY"]
+        if jobs and settings.jobs_runners and not settings.db_connection_budget
+        else []
+    )
     mend += ["raise DB_CONNECTION_BUDGET" if settings.db_connection_budget else "raise max_connections of Postgres"]
     who = f"WEB_CONCURRENCY={asked}" if asked else "One worker"
     return (
         f"{who} x REPLICAS={replicas} x {GENERATIONS} (a reload runs old and new workers together) needs "
-        f"{(asked or 1) * replicas * GENERATIONS} Postgres connections, and DB_CONNECTION_BUDGET is {budget}: "
+        f"{(asked or 1) * replicas * GENERATIONS} Postgres connections, and DB_CONNECTION_BUDGET is {max(0, budget)}: "
         f"{' or '.join(mend)}."
     )
 

@@ -84,13 +84,16 @@ def test_budget_defaults_to_what_the_server_has_to_give() -> None:
         ({"db_connection_budget": 1}, None, ["DB_CONNECTION_BUDGET"]),
         ({"db_connection_budget": 5, "replicas": 3}, None, ["REPLICAS", "DB_CONNECTION_BUDGET"]),
         ({}, 9, ["DB_CONNECTION_BUDGET is 1", "max_connections"]),
+        ({}, 5, ["DB_CONNECTION_BUDGET is 0", "max_connections"]),
+        ({"jobs_runners": 1}, 20, ["DB_CONNECTION_BUDGET is 0", "JOBS_RUNNERS", "JOBS_CONCURRENCY", "max_connections"]),
+        ({"jobs_runners": 1, "db_connection_budget": 4}, 20, ["JOBS_RUNNERS", "max_connections 20, less 20"]),
     ],
 )
 def test_budget_that_cannot_be_kept_is_refused_in_one_sentence(
     values: dict[str, Any], max_connections: int | None, named: list[str]
 ) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        make_plan(settings(**values), machine(), max_connections=max_connections)
+        make_plan(settings(**values), machine(), max_connections=max_connections, jobs="jobs_runners" in values)
     message = str(refusal.value)
     assert all(name in message for name in named), message
     assert message.endswith(".")
