@@ -1,5 +1,6 @@
 """`make docs`: the pages of docs/ as a site that needs no network, with a reference of the engine from its docstrings."""
 
+import argparse
 import json
 import re
 import shutil
@@ -153,4 +154,6 @@ def _palette() -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    sys.exit(build(record="--record" in sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="make docs", description="Make the pages of docs/ a site in reports/docs.")
+    parser.add_argument("--record", action="store_true", help="take the tour of the lab for it, with a chromium")
+    sys.exit(build(record=parser.parse_args().record))

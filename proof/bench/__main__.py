@@ -3,10 +3,10 @@
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 
+from local.arguments import kept_folder, one_or_more
 from local.patience import Patience
 from local.process import LocalError
 from proof.bench import connections, cpu, figures, life, peers, routes, switches
@@ -32,8 +32,9 @@ def main() -> int:
             report = _bench(given, servers, progress)
     except LocalError as reason:
         sys.exit(f"bench: {reason}")
+    written = write(report, given.out)
     print_report(report, console)
-    for path in write(report, given.out):
+    for path in written:
         console.print(f"Wrote {path}")
     return 0
 
@@ -79,11 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m proof.bench",
         description="Ours beside the textbook service and the ceiling of the server, in one run, alternating.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement; medians are printed (5)")
-    parser.add_argument("--seconds", type=int, default=3, help="of a round (3)")
+    parser.add_argument("--rounds", type=one_or_more, default=5, help="of each measurement; medians are printed (5)")
+    parser.add_argument("--seconds", type=one_or_more, default=3, help="of a round (3)")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these alone")
     parser.add_argument(
-        "--out", type=Path, default=Path("reports"), help="folder of bench.json and bench.svg (reports)"
+        "--out", type=kept_folder, default="reports", help="folder of bench.json and bench.svg (reports)"
     )
     return parser
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from local.arguments import one_or_more
 from local.process import LocalError
 from proof.prove.client import ask
 from proof.prove.small_project import write_project
@@ -80,7 +81,7 @@ def _runner() -> psutil.Process:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m proof.bench.jobs", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=JOBS, help=f"jobs that the runner does ({JOBS})")
+    parser.add_argument("--jobs", type=one_or_more, default=JOBS, help=f"jobs that the runner does ({JOBS})")
     given = parser.parse_args(arguments)
     with TemporaryDirectory(prefix="bench-") as folder:
         Path(folder).chmod(0o755)

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from statistics import median, quantiles
 from typing import Any
 
+from local.arguments import one_or_more
+
 CLIENTS = ("httpx", "httpx2", "aiohttp", "niquests")
 CONCURRENT, CALLS, ROUNDS = 64, 1280, 3
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 200\r\n\r\n" + b" " * 198 + b"{}"
@@ -87,9 +89,9 @@ def _serve(port: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m proof.bench.outgoing", description=__doc__)
-    parser.add_argument("--calls", type=int, default=CALLS, help=f"calls of a client in a round ({CALLS})")
+    parser.add_argument("--calls", type=one_or_more, default=CALLS, help=f"calls of a client in a round ({CALLS})")
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help=f"rounds, in each of which all take a turn ({ROUNDS})"
+        "--rounds", type=one_or_more, default=ROUNDS, help=f"rounds, in each of which all take a turn ({ROUNDS})"
     )
     given = parser.parse_args(arguments)
     port, server = _in_process(_serve)

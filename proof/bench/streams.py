@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import uvloop
 
+from local.arguments import one_or_more, some_seconds
 from proof.prove.connection import Address
 from proof.prove.small_project import write_project
 from proof.prove.stage import OwnServices, Staging, own_services
@@ -125,9 +126,9 @@ async def _listen(one: Opened) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m proof.bench.streams", description=__doc__)
-    parser.add_argument("--held", type=int, default=HELD, help=f"streams of a kind to hold ({HELD})")
+    parser.add_argument("--held", type=one_or_more, default=HELD, help=f"streams of a kind to hold ({HELD})")
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help=f"of messages on {AT_ONCE} streams ({SECONDS:g})"
+        "--seconds", type=some_seconds, default=SECONDS, help=f"of messages on {AT_ONCE} streams ({SECONDS:g})"
     )
     given = parser.parse_args(arguments)
     with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from local.arguments import one_or_more
 from local.process import LocalError
 from proof.capacity.check import check
 from proof.capacity.costs import Cost, read_costs
@@ -123,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the simulation beside a service with 1 and 2 workers; exits 1 where they disagree",
     )
-    add("--seconds", type=int, default=3, help="of each measurement of --check (3)")
-    add("--tries", type=int, default=5, help="of each measurement, while other programs use the machine (5)")
+    add("--seconds", type=one_or_more, default=3, help="of each measurement of --check (3)")
+    add("--tries", type=one_or_more, default=5, help="of each measurement, while other programs use the machine (5)")
     return parser
 
 

@@ -5,11 +5,11 @@ import json
 import math
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import uvloop
 from rich.console import Console
 
+from local.arguments import at_least, kept_folder, one_or_more
 from local.patience import Patience
 from local.process import LocalError
 from proof.bench.deployment import backends, deployment
@@ -45,8 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
             verdicts = uvloop.run(_strike(given, console, patience))
     except LocalError as reason:
         sys.exit(f"chaos: {reason}")
+    written = write(verdicts, given.out)
     print_table(verdicts, console)
-    for path in write(verdicts, given.out):
+    for path in written:
         console.print(f"Wrote {path}")
     return int(any(verdict.broken for verdict in verdicts))
 
@@ -115,19 +116,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="the faults that take little time, in about two minutes")
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help=f"of: {'; '.join(names)}")
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults: is what the workers hold flat?")
+    parser.add_argument(
+        "--soak", type=at_least(float, 0.1), metavar="MINUTES", help="no faults: is what the workers hold flat?"
+    )
     parser.add_argument(
         "--overload", action="store_true", help="no faults: five times as many requests as it can answer"
     )
     parser.add_argument(
         "--siege",
-        type=int,
+        type=one_or_more,
         nargs="?",
         const=CLIENTS,
         metavar="CLIENTS",
         help=f"no faults: so many hostile clients ({CLIENTS}) of one kind after the other",
     )
-    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of chaos.json and chaos.md (reports)")
+    parser.add_argument(
+        "--out", type=kept_folder, default="reports", help="folder of chaos.json and chaos.md (reports)"
+    )
     return parser
 
 

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from local.arguments import at_least, kept_folder, one_or_more, some_seconds
 from local.patience import Patience
 from local.process import LocalError
 from proof.prove.experiments import EXPERIMENTS
@@ -39,8 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         proof = _run(_options(given), console)
     except LocalError as reason:
         sys.exit(f"prove: {reason}")
+    written = write(proof, given.out)  # first, because a terminal may not take what is shown
     print_proof(proof, console)
-    for path in write(proof, given.out):
+    for path in written:
         console.print(f"Wrote {path}")
     return 1 if any(claim.verdict == "not proved" for claim in proof.all_claims) else 0
 
@@ -93,15 +94,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="1,2,...",
         help="numbers of workers to compare; the default follows the cores",
     )
-    add("--users", type=int, help=f"who wait at the same time, in the experiments about waiting ({Options.users})")
-    add("--seconds", "--time", type=float, help=f"of each measuring window ({Options.seconds:g})")
-    add("--ms", type=int, help=f"length of the CPU jobs beside which a ping is measured ({Options.ms})")
-    add("--repeat", type=int, help=f"times that each window is measured, alternating ({Options.repeat})")
-    add("--connections", type=int, help=f"idle connections to hold ({Options.connections:,})")
-    add("--load", type=float, help=f"CPU jobs a second to compute the workers and replicas for ({Options.load:g})")
+    add(
+        "--users",
+        type=one_or_more,
+        help=f"who wait at the same time, in the experiments about waiting ({Options.users})",
+    )
+    add("--seconds", "--time", type=some_seconds, help=f"of each measuring window ({Options.seconds:g})")
+    add("--ms", type=one_or_more, help=f"length of the CPU jobs beside which a ping is measured ({Options.ms})")
+    add("--repeat", type=one_or_more, help=f"times that each window is measured, alternating ({Options.repeat})")
+    add("--connections", type=one_or_more, help=f"idle connections to hold ({Options.connections:,})")
+    add(
+        "--load",
+        type=at_least(float, 0.01),
+        help=f"CPU jobs a second to compute the workers and replicas for ({Options.load:g})",
+    )
     add("--host", metavar="URL", help="measure this deployment, instead of services that are started for it")
     add("--ops-url", metavar="URL", help="where that deployment serves /workers, if not at --host: its OPS_PORT")
-    add("--out", type=Path, default=Path("reports"), help="folder for proof.html and proof.json (reports)")
+    add("--out", type=kept_folder, default="reports", help="folder for proof.html and proof.json (reports)")
     add_options(parser)
     return parser
 
