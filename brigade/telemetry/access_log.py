@@ -15,7 +15,9 @@ from brigade.telemetry.rendering import Render
 LOGGER = "service.access"
 
 PATH_SHOWN = 300
-"""Characters of the path. A path may have 32 kB, and 10,000 lines that wait would then take 300 MB."""
+"""Characters of the path, and of the client that a proxy names. Each may have 32 kB, and 10,000 lines that wait would then
+take 300 MB.
+"""
 
 LINES_FOR_PEOPLE = 30
 """Access lines of one second that people are shown. The others are counted."""
@@ -118,7 +120,7 @@ class AccessLog:
             "status": status or 499,  # no answer: the client went away first
             "duration_ms": round(duration_s * 1e5) / 100,  # `round` with digits takes twice as long
             "loop_ms": round(loop_s * 1e5) / 100 if loop_s > 0 else 0.0,
-            "client": client and client[0],
+            "client": client and client[0][:PATH_SHOWN],
         }
         for kind, seconds in spent.items():
             line[MS[kind]] = round(seconds * 1e5) / 100

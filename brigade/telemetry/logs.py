@@ -53,7 +53,7 @@ class Handler(logging.Handler):
             if record.stack_info:
                 event["stack"] = record.stack_info
             _add_context(None, "", event)
-            structlog.processors.format_exc_info(None, "", event)
+            _format_exception(None, "", event)
         return self.render(event)
 
     def _as_defect(self, record: logging.LogRecord, error: Exception) -> bytes:
@@ -87,7 +87,7 @@ def configure(settings: Settings) -> None:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             _add_context,
-            structlog.processors.format_exc_info,
+            _format_exception,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -111,6 +111,15 @@ def _add_context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
         event["request_id"] = identifier
     tracing.add_ids(event)
     return event
+
+
+def _format_exception(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Render the traceback. One that cannot be rendered must not cost the request, for which it is logged, its answer."""
+    try:
+        return structlog.processors.format_exc_info(logger, name, event)
+    except Exception as error:  # noqa: BLE001 - what an exception's class says of itself
+        event["exception"] = f"The traceback cannot be rendered: {type(error).__name__}."
+        return event
 
 
 def _now() -> str:

@@ -39,17 +39,26 @@ def as_json(event: Mapping[str, Any]) -> bytes:
     """Render one object in one line of ASCII, so that no reader of any encoding sees a line end or a control in it."""
     try:
         line = orjson.dumps(event, default=repr, option=orjson.OPT_APPEND_NEWLINE)
+        if not line.isascii():
+            line = json.dumps(orjson.loads(line)).encode() + b"\n"
     except orjson.JSONEncodeError:  # half a surrogate pair, a key that is no string, a number of more than 64 bits
-        return json.dumps(event, default=repr).encode() + b"\n"
-    if line.isascii():
-        return line
-    return json.dumps(orjson.loads(line)).encode() + b"\n"
+        plain = json.loads(json.dumps(event, default=repr), parse_constant=str)  # NaN and Infinity are no JSON
+        line = json.dumps(plain).encode() + b"\n"
+    return line.replace(b"\x7f", rb"\u007f")
 
 
 class _Console(structlog.dev.ConsoleRenderer):
     def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
-        """Escape control characters, because a terminal obeys them and a path may hold them."""
+        """Escape control characters, because a terminal obeys them, and a path or the message of an exception may hold them."""
         for key, value in event.items():
-            if isinstance(value, str) and not value.isprintable() and key not in OF_SEVERAL_LINES:
-                event[key] = value.encode("unicode_escape").decode()
+            if isinstance(value, str) and not value.isprintable():
+                event[key] = "".join(map(_shown, value)) if key in OF_SEVERAL_LINES else _escaped(value)
         return super().__call__(logger, name, event)
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() or letter in "\n\t" else _escaped(letter)
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode()

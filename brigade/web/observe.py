@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from brigade.cancellation import must_end
 from brigade.headers import SECURITY_HEADERS, Header
 from brigade.telemetry import metrics, under_way
+from brigade.telemetry.access_log import PATH_SHOWN
 from brigade.telemetry.logs import log_access, request_id
 from brigade.telemetry.loop_watch.stacks import is_layer
 from brigade.telemetry.metrics import WorkerStats
@@ -115,7 +116,7 @@ def _answer_to(error: BaseException, scope: Scope) -> Response | None:
         return None
     if isinstance(error, HTTPException):  # a hot route's; what FastAPI's own routes raise has been answered
         return render(error)
-    log.error("unhandled error", method=scope["method"], path=scope["path"], exc_info=error)
+    log.error("unhandled error", method=scope["method"], path=scope["path"][:PATH_SHOWN], exc_info=error)
     return problem_response(500, detail="The error has been logged under this request id.")
 
 

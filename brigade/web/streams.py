@@ -165,7 +165,7 @@ class OneWebSocket:
             status=status,
             code=code,
             duration_ms=round(duration_s * 1000, 2),
-            client=client and client[0],
+            client=client and client[0][:PATH_SHOWN],
             **({"key": scope["key"]} if "key" in scope else {}),
         )
 

@@ -17,6 +17,7 @@ from types import CodeType
 
 import structlog
 
+from brigade.telemetry.access_log import PATH_SHOWN
 from brigade.telemetry.loop_watch.causes import MENDS, Cause, Clocks, Turn, classify
 from brigade.telemetry.loop_watch.stacks import Look, Place, is_own, look, place_of, stack
 from brigade.telemetry.under_way import Request, request_of
@@ -153,7 +154,7 @@ def report(event: str, incident: Incident) -> None:
         blocked_ms=incident.blocked_ms,
         cause=incident.cause,
         method=method,
-        path=path,
+        path=path and path[:PATH_SHOWN],
         **({"request_id": identifier} if identifier else {}),
         requests=len(incident.requests),
         **(asdict(incident.place) if incident.place else {}),

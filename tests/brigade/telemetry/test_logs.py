@@ -13,6 +13,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from brigade.telemetry import logs
 from brigade.telemetry.access_log import LINES_FOR_PEOPLE, AccessLog
 from brigade.telemetry.rendering import as_json, renderer
 from local.servers import Valkey
@@ -60,14 +61,35 @@ def test_text_for_people_obeys_nobody() -> None:
     line = renderer("console")({"event": "request", "path": path, "status": 404}).decode()
     assert line.removesuffix("\n").isprintable()
     assert r"path=/\x1b[2J\x9b31m\n" in line
+    event = {"event": "no\x1b[2J", "exception": "Traceback:\n\tValueError: \r\x1b]0;mine\x07"}
+    line = renderer("console")(event).decode()
+    assert line.replace("\n", "").replace("\t", "").isprintable()
+    assert r"ValueError: \r\x1b]0;mine\x07" in line
 
 
-@pytest.mark.parametrize("value", ["\u2028", "\x85", "\ud800", 2**70, float("nan"), object(), {1: 2}, "\x00\n"])
+@pytest.mark.parametrize(
+    "value", ["\u2028", "\x85", "\ud800", 2**70, [float("inf"), 2**70], object(), {1: 2}, "\x00\n\x7f"]
+)
 def test_json_is_one_line_of_ascii_whatever_is_in_it(value: object) -> None:
     line = as_json({"event": "x", "value": value})
     assert line.isascii()
-    assert len(line.decode().splitlines()) == 1
-    assert json.loads(line)["event"] == "x"
+    assert line.decode().removesuffix("\n").isprintable()
+    assert json.loads(line, parse_constant=pytest.fail)["event"] == "x"
+
+
+class _Nameless(type):
+    @property
+    def __module__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError
+
+
+def test_an_exception_that_cannot_be_rendered_is_logged_all_the_same() -> None:
+    error = _Nameless("Odd", (Exception,), {})("x")
+    event = logs._format_exception(None, "", {"event": "unhandled error", "exc_info": error})
+    assert json.loads(as_json(event)) == {
+        "event": "unhandled error",
+        "exception": "The traceback cannot be rendered: RuntimeError.",
+    }
 
 
 async def test_people_are_shown_some_requests_of_a_second_and_told_of_the_others() -> None:
@@ -105,6 +127,7 @@ PLAIN = {"method": "GET", "path": "/r/abc", "client": ("127.0.0.1", 1), "route":
             for path in ('/"', "/\\", "/a b", "/\n", "/\x7f", "/é", "/\ud800", "/" + "a" * 300)
         ],
         (PLAIN | {"client": ('", "status": 200, "x": "', 0)}, False),
+        (PLAIN | {"client": ("1" * 30_000, 0)}, False),
     ],
 )
 def test_a_line_that_is_written_the_short_way_is_the_same(scope: dict[str, Any], *, is_plain: bool) -> None:
@@ -112,6 +135,7 @@ def test_a_line_that_is_written_the_short_way_is_the_same(scope: dict[str, Any],
     access = AccessLog(lines.append, as_json, for_people=False)
     about: Any = ("abc", 0, 0.0123456, {"redis": 0.001, "queue": 0.02})
     assert access.write_plain(scope, *about) is is_plain
+    assert len(as_json(access.line(scope, *about))) < 2500
     if is_plain:
         access.write(access.line(scope, *about))
         short, long = map(json.loads, lines)
