@@ -8,6 +8,7 @@ import asyncpg
 from brigade.cli import CommandError, Project
 from brigade.cli.servers import Connection, session
 from brigade.jobs import rows
+from brigade.jobs.failures import printable
 from brigade.settings import load_settings
 
 
@@ -26,6 +27,11 @@ def _ids(words: Sequence[str]) -> list[int]:
     return [int(word) for word in words[1:]]
 
 
+def _can_be(job_id: int) -> bool:
+    """Whether Postgres has numbers of this size."""
+    return job_id < 2**63
+
+
 async def _main(project: Project, ids: list[int]) -> int:
     async with session(load_settings(project.settings), name="service.jobs") as connection:
         return await (_retry(connection, ids) if ids else _show(connection))
@@ -35,7 +41,7 @@ async def _retry(connection: Connection, ids: list[int]) -> int:
     retried = []
     for job_id in ids:
         try:
-            if await connection.fetchval(rows.RETRY, job_id) is not None:
+            if _can_be(job_id) and await connection.fetchval(rows.RETRY, job_id) is not None:
                 retried.append(job_id)
         except asyncpg.UniqueViolationError:
             print(f"{job_id} has been enqueued again meanwhile.")
@@ -48,7 +54,8 @@ async def _show(connection: Connection) -> int:
     for job in dead:
         print(
             f"{job['id']}  {job['name']}  {job['updated']:%Y-%m-%d %H:%M:%S} UTC  attempts: {job['starts']}  "
-            f"{job['arguments']}  {job['error']}"
+            f"{printable((job['arguments'] or b'').decode(errors='backslashreplace'))}  {job['error']}"
         )
-    print(f"{len(dead)} dead.")
+    total = dead[0]["total"] if dead else 0
+    print(f"{total} dead." if total == len(dead) else f"{total} dead, of which these are the last {len(dead)}.")
     return 0

@@ -30,7 +30,7 @@ PAUSE_S = 2.0
 """Seconds until the next try after an outage."""
 END_BEFORE_KILL_S = 0.5
 """How long before the SIGKILL of the platform, which says nothing, a runner prints where it hangs and ends itself."""
-STOP = (signal.SIGTERM, signal.SIGINT)
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = structlog.get_logger("service.jobs")
 _throttle = LogThrottle()
@@ -62,14 +62,7 @@ def _sized(settings: Settings) -> tuple[Settings, Plan]:
 
 async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
     told = asyncio.Event()
-
-    def tell() -> None:
-        if not told.is_set():  # a job that will not be cancelled is found in its stack
-            faulthandler.dump_traceback_later(settings.graceful_timeout_s - END_BEFORE_KILL_S, exit=True)
-        told.set()
-
-    for number in STOP:
-        asyncio.get_running_loop().add_signal_handler(number, tell)
+    _hear_signals(told, end_after_s=settings.graceful_timeout_s - END_BEFORE_KILL_S)
     _serve_metrics(settings)
     with logs.written_by_thread():
         # FastAPI sets OpenTelemetry up where a server starts an application, and nobody starts this one.
@@ -79,6 +72,24 @@ async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
             while not told.is_set():
                 await _work_until(told, settings, plan)
             log.info("runner stopped")
+
+
+def _hear_signals(told: asyncio.Event, *, end_after_s: float) -> None:
+    """Python calls the handler, and not the loop, which a job may block: a job that does not end is found in its stack."""
+    loop, heard = asyncio.get_running_loop(), False
+
+    def tell(*_: object) -> None:
+        nonlocal heard
+        if not heard:
+            faulthandler.dump_traceback_later(end_after_s, exit=True)
+        heard = True
+        loop.call_soon_threadsafe(told.set)
+
+    for number in STOP:
+        if (
+            number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        ):  # nohup asked to outlive a terminal
+            signal.signal(number, tell)
 
 
 def _serve_metrics(settings: Settings) -> None:

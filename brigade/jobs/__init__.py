@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Job", "JobQueue", "JobRun", "JobState", "job", "registered"]
 
 PROGRESS_EVERY_S = 0.5
+MOST_PAUSE_S = 3600.0
+MOST_DOUBLINGS = 60
+"""Each pause is `MOST_PAUSE_S` by then, and a float cannot be doubled without end."""
 
 registered: dict[str, "Job"] = {}
 """Every job of the service, by its name."""
@@ -68,7 +71,7 @@ class Job:
 
     def pause_s(self, attempt: int) -> float:
         """Seconds before the attempt after this one: twice as many each time, for at most an hour."""
-        return min(self.backoff_s * 2.0 ** (attempt - 1), 3600.0)
+        return min(self.backoff_s * 2.0 ** min(attempt - 1, MOST_DOUBLINGS), MOST_PAUSE_S)
 
     async def enqueue(
         self, connection: Connection, *, key: str | None = None, delay_s: float = 0, **arguments: Any
@@ -97,6 +100,9 @@ def job(*, attempts: int = 5, backoff_s: float = 2, schedule: str | None = None)
     `backoff_s`, and twice that, and so on; after `attempts` of them the job is kept as dead, for a person to look at.
     With a `schedule`, five fields as of cron and in UTC, it is also enqueued at those times, without arguments.
     """
+
+    if attempts < 1:
+        raise ValueError(f"A job has at least one attempt, and not {attempts}.")
 
     def register(function: Function) -> Job:
         if not inspect.iscoroutinefunction(function):

@@ -18,9 +18,9 @@ class AttemptFailed(Exception):
             words = f"{type(error).__name__}: {error}"
         except Exception:  # noqa: BLE001 - its own `__str__` fails
             words = f"{type(error).__name__}, which cannot say why"
-        return cls("".join(map(_printable, words[:MOST_CHARACTERS])))
+        return cls(printable(words[:MOST_CHARACTERS]))
 
 
-def _printable(letter: str) -> str:
+def printable(text: str) -> str:
     """Escape what is not, because a terminal obeys it where dead jobs are listed."""
-    return letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)

@@ -17,8 +17,9 @@ RETURNING id
 
 # PgQueuer counts the attempts that failed; one that ended with its runner counts too, or a job that kills would go on.
 START = """
-UPDATE pgqueuer SET headers = headers || jsonb_build_object('starts', coalesce((headers->>'starts')::int, 0) + 1)
-WHERE id = $1 RETURNING (headers->>'starts')::int
+UPDATE pgqueuer SET headers = coalesce(headers, '{}') || jsonb_build_object(
+    'starts', coalesce((headers->>'starts')::int, 0) + 1
+) WHERE id = $1 RETURNING (headers->>'starts')::int
 """
 UNSTART = """
 UPDATE pgqueuer SET headers = headers || jsonb_build_object('starts', (headers->>'starts')::int - 1) WHERE id = $1
@@ -28,7 +29,7 @@ LOOK = "SELECT status::text, headers->'progress' AS progress, headers->>'starts'
 
 DEAD = """
 SELECT job.id, job.entrypoint AS name, job.headers->>'starts' AS starts, job.updated,
-       coalesce(log.traceback->>'exception_message', '') AS error, convert_from(job.payload, 'UTF8') AS arguments
+       coalesce(log.traceback->>'exception_message', '') AS error, job.payload AS arguments, count(*) OVER () AS total
 FROM pgqueuer job LEFT JOIN LATERAL (
     SELECT traceback FROM pgqueuer_log WHERE job_id = job.id AND status = 'failed' ORDER BY created DESC LIMIT 1
 ) log ON true

@@ -1,4 +1,4 @@
-"""The runner: takes jobs from Postgres, does them, and stops in order. The only module that imports PgQueuer.
+"""The runner: takes jobs from Postgres, does them, and stops in order. This and `schedules` alone import PgQueuer.
 
 PgQueuer locks, beats and times; here is what it lacks: a crash counts as an attempt, and a stop gives jobs back.
 """
@@ -22,13 +22,15 @@ from pgqueuer.domain.models import Job as Row
 from brigade.cancellation import must_end
 from brigade.errors import SchemaBehind
 from brigade.jobs import Job, JobRun, registered, rows
+from brigade.jobs.depths import Depths
 from brigade.jobs.failures import AttemptFailed
+from brigade.jobs.schedules import add_schedule
 from brigade.resources import Resources
 from brigade.stores.postgres_errors import POSTGRES_FAILURES
 from brigade.stores.schema import schema
 from brigade.tasks import end, supervised
 from brigade.telemetry import tracing
-from brigade.telemetry.metrics import counter, gauge, histogram
+from brigade.telemetry.metrics import counter, histogram
 
 LOOK_EVERY_S = 2.0
 """Seconds after which the queue is read although no notification came, as behind a pooler none does."""
@@ -45,8 +47,6 @@ DONE = counter("jobs_done", "Jobs done.", ["name"])
 FAILED = counter("jobs_failed", "Attempts at jobs that failed.", ["name"])
 DEAD = counter("jobs_dead", "Jobs given up after their last attempt.", ["name"])
 DURATION = histogram("job_duration_seconds", "Attempts at jobs, the failed ones included.", ["name"], buckets=BUCKETS_S)
-DEPTH = gauge("jobs", "Jobs that are not done, by state.", ["name", "state"])
-OLDEST = gauge("jobs_oldest_seconds", "How long the oldest job that could run has waited.", ["name"])
 
 
 class Runner:
@@ -60,7 +60,7 @@ class Runner:
         for job in registered.values():
             self._queue.entrypoint(job.name, on_failure="hold", accepts_context=False)(partial(self._attempt, job))
             if job.schedule is not None:
-                self._clock.schedule(job.name, job.schedule)(partial(self._enqueue_scheduled, job))
+                add_schedule(self._clock, job, job.schedule, resources.pg)
             for series in (DONE, FAILED, DEAD):
                 series.labels(job.name)  # exported as 0 from the start, so that an alert sees the first
 
@@ -76,7 +76,7 @@ class Runner:
             max_concurrent_tasks=at_once,
             heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_S),
         )
-        looks = supervised("job depth", self._measure, every_s=DEPTH_EVERY_S)
+        looks = supervised("job depth", Depths(self.resources.pg).measure, every_s=DEPTH_EVERY_S)
         forgets = supervised("job log", partial(self.resources.pg.execute, rows.FORGET), every_s=FORGET_EVERY_S)
         try:
             await _all_or_none(queue, self._clock.run(), on_failure=self._tell_to_stop)
@@ -169,20 +169,6 @@ class Runner:
             DEAD.labels(job.name).inc()
             raise failure from None
         return failure
-
-    async def _enqueue_scheduled(self, job: Job, _: Any) -> None:
-        """The schedule's job is one like any other. While the last one is not done, there is no other."""
-        async with self.resources.pg.acquire() as connection:
-            await job.enqueue(connection, key="schedule")
-
-    async def _measure(self) -> None:
-        found = {(row["entrypoint"], row["status"]): row for row in await self.resources.pg.fetch(rows.DEPTHS)}
-        for name in registered:
-            for status, state in rows.STATES.items():
-                row = found.get((name, status))
-                DEPTH.labels(name, state).set(row["jobs"] if row else 0)
-            waiting = found.get((name, "queued"))
-            OLDEST.labels(name).set(float(waiting["oldest_s"]) if waiting else 0)
 
 
 async def _all_or_none(*calls: Awaitable[None], on_failure: Callable[[], None]) -> None:

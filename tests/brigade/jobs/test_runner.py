@@ -13,10 +13,13 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from pgqueuer.core.sm import SchedulerManager
 from pgqueuer.queries import Queries
 from prometheus_client.parser import text_string_to_metric_families
 
+from brigade import ConfigurationError
 from brigade.jobs import Job, job
+from brigade.jobs.schedules import add_schedule
 from local.process import free_port
 from local.servers import Postgres, Valkey
 from tests.brigade.receiver import CALLER, TRACE, Receiver, variables
@@ -49,6 +52,7 @@ router = APIRouter()
     "features/orders/jobs.py": """
 import asyncio
 import os
+import time
 from brigade import JobRun, job
 
 @job()
@@ -87,6 +91,11 @@ async def taste(run: JobRun, dish: int) -> None:
         await run.pg.execute("SELECT 1")
         await asyncio.sleep(0.05)
     await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+
+@job()
+async def knead(run: JobRun, dish: int) -> None:
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    time.sleep(1000)
 
 @job()
 async def stew(run: JobRun, dish: int) -> None:
@@ -296,14 +305,17 @@ async def test_a_runner_outlives_a_schema_without_its_tables(pg: Any, work: Work
     await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 3)")
 
 
-async def test_a_stop_gives_back_what_does_not_end_in_time(pg: Any, work: Work) -> None:
+@pytest.mark.parametrize("number_of_signal", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_stop_gives_back_what_does_not_end_in_time(
+    pg: Any, work: Work, number_of_signal: signal.Signals
+) -> None:
     async with pg.acquire() as connection:
         number = await job_named("stew").enqueue(connection, dish=1)
     runner = work(GRACEFUL_TIMEOUT_S="2.5", REQUEST_TIMEOUT_S="0.1")
     await until(pg, "SELECT EXISTS (SELECT FROM cooked)")
     row = await pg.fetchrow("SELECT status::text, headers->'progress' AS progress FROM pgqueuer WHERE id = $1", number)
     assert tuple(row) == ("picked", '{"of": 2, "done": 1}')
-    runner.send_signal(signal.SIGTERM)
+    runner.send_signal(number_of_signal)
     assert runner.wait(30) == 0
     row = await pg.fetchrow("SELECT status::text, headers->'starts' AS starts FROM pgqueuer WHERE id = $1", number)
     assert tuple(row) == ("queued", "0")
@@ -325,9 +337,13 @@ async def test_whatever_a_job_raises_is_its_own_failure(pg: Any, work: Work) -> 
     assert starts == ["2"]
 
 
-async def test_a_job_that_will_not_be_cancelled_does_not_hold_a_stop(pg: Any, work: Work, shop: Path) -> None:
+@pytest.mark.parametrize("name", ["cling", "knead"])
+async def test_a_job_that_will_not_be_cancelled_does_not_hold_a_stop(
+    pg: Any, work: Work, shop: Path, name: str
+) -> None:
+    (shop / "log").write_text("")
     async with pg.acquire() as connection:
-        await job_named("cling").enqueue(connection, dish=1)
+        await job_named(name).enqueue(connection, dish=1)
     runner = work(GRACEFUL_TIMEOUT_S="2.5", REQUEST_TIMEOUT_S="0.1")
     await until(pg, "SELECT EXISTS (SELECT FROM cooked)")
     runner.terminate()
@@ -353,19 +369,76 @@ async def test_a_job_is_rolled_back_with_what_it_belongs_to(pg: Any) -> None:
     assert await pg.fetchval("SELECT count(*) FROM pgqueuer") == 0
 
 
-async def test_a_schedule_enqueues(pg: Any, work: Work) -> None:
+REFUSE_JOBS = """
+CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN PERFORM nextval('refusals'); RAISE disk_full; END $$ LANGUAGE plpgsql;
+CREATE SEQUENCE refusals;
+CREATE TRIGGER refuse BEFORE INSERT ON pgqueuer FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+async def test_a_schedule_enqueues_although_postgres_refuses_at_first(pg: Any, work: Work) -> None:
     runner = work()
     await until(pg, "SELECT EXISTS (SELECT FROM pgqueuer_schedules)")
     runner.terminate()
     runner.wait(30)
     await pg.execute("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 s'")
+    await pg.execute(REFUSE_JOBS)
     work()
+    await until(pg, "SELECT is_called FROM refusals")
+    await pg.execute("DROP FUNCTION refuse CASCADE; DROP SEQUENCE refusals")
     await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 1000)")
 
 
-def test_only_what_waits_can_be_a_job() -> None:
+@pytest.mark.parametrize("schedule", ["every day", "61 * * * *", "* * * *", "0 17 3 * * *"])
+def test_a_schedule_that_is_not_of_cron_is_refused_by_the_name_of_its_job(schedule: str) -> None:
+    weigh = Job(lambda _: None, "orders.weigh", 5, 2, schedule)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigurationError, match="The schedule of orders"):
+        add_schedule(SchedulerManager(None), weigh, schedule, None)  # type: ignore[arg-type]
+
+
+async def test_jobs_that_another_program_has_enqueued_are_done_or_shown(
+    pg: Any, work: Work, command: Work, shop: Path
+) -> None:
+    """They may lack headers, hold no JSON and no UTF-8, or be of a feature that has been removed."""
+    enqueue = "INSERT INTO pgqueuer (priority, status, entrypoint, payload) VALUES (0, 'queued', $1, $2)"
+    await pg.execute(enqueue, "orders.cook", b'{"dish": 555}')
+    await pg.execute(enqueue, "orders.burn", b"\xff\x1b[31m")
+    await pg.execute(enqueue, "removed.pack", b"{}")
+    port = free_port()
+    work(JOBS_PORT=f"{port}")
+    await until(pg, "SELECT EXISTS (SELECT FROM cooked WHERE dish = 555)")
+    await until(pg, "SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'failed')")
+    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        while (  # noqa: ASYNC110 - as Prometheus does
+            'jobs{name="removed.pack",state="waiting"} 1.0'
+            not in (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+        ):
+            await asyncio.sleep(0.1)
+    (shop / "log").write_text("")
+    assert command("jobs").wait(30) == 0
+    assert "\\xff\\x1b[31m" in (shop / "log").read_text()
+
+
+async def test_more_dead_jobs_than_are_shown_are_counted_and_no_id_is_too_large(
+    pg: Any, command: Work, shop: Path
+) -> None:
+    dead = "INSERT INTO pgqueuer (priority, status, entrypoint) SELECT 0, 'failed', 'orders.cook' FROM generate_series(1, 150)"
+    await pg.execute(dead)
+    assert command("jobs").wait(30) == 0
+    assert "150 dead, of which" in (shop / "log").read_text()
+    assert command("jobs", "retry", f"{2**63}").wait(30) == 1
+    assert (shop / "log").read_text() == "0 of 1 queued again.\n"
+
+
+def test_pauses_are_bounded_after_any_number_of_attempts() -> None:
+    assert [Job(lambda _: None, "x", 9999, 2, None).pause_s(n) for n in (1, 2, 9999)] == [2, 4, 3600]  # type: ignore[arg-type, return-value]
+
+
+def test_only_what_waits_can_be_a_job_and_it_has_an_attempt() -> None:
     with pytest.raises(TypeError, match="is not async"):
         job()(print)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least one attempt"):
+        job(attempts=0)
 
 
 async def test_the_tables_are_those_that_the_library_wants(pg: Any) -> None:

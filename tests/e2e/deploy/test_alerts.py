@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from brigade.jobs import runner
+from brigade.jobs import depths
 from tests.brigade.ops.test_metrics import families
 from tests.brigade.ops.test_ops import eventually
 from tests.conftest import StartService
@@ -57,7 +57,7 @@ def test_every_metric_asked_for_is_exported(start_service: StartService) -> None
         for name in METRIC.findall(re.sub(r"\{[^}]*\}|by \([^)]*\)", "", expression))
     }
     asked -= WORDS | {"up"}  # Prometheus's own
-    asked -= {metric._name for metric in (runner.OLDEST, runner.DEPTH)}  # on a runner's own port
+    asked -= {metric._name for metric in (depths.OLDEST, depths.DEPTH)}  # on a runner's own port
     assert len(asked) > 30
 
     def missing() -> set[str]:
