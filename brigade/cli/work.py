@@ -86,9 +86,8 @@ def _hear_signals(told: asyncio.Event, *, end_after_s: float) -> None:
         loop.call_soon_threadsafe(told.set)
 
     for number in STOP:
-        if (
-            number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-        ):  # nohup asked to outlive a terminal
+        is_ignored = signal.getsignal(number) is signal.SIG_IGN
+        if number != signal.SIGHUP or not is_ignored:  # nohup asked to outlive the terminal
             signal.signal(number, tell)
 
 
