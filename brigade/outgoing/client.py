@@ -1,6 +1,7 @@
 """The client for other services: one for each worker, with a deadline, retries and a breaker around aiohttp."""
 
 import asyncio
+import codecs
 import random
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from yarl import URL
 from brigade.errors import UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
 from brigade.outgoing.deadline import cut_to_request
 from brigade.outgoing.hosts import Host, Hosts
+from brigade.outgoing.wire import Connector, has_broken_off, read_address
 from brigade.settings import Settings
 from brigade.telemetry import tracing
 from brigade.telemetry.log_throttle import LogThrottle
@@ -48,7 +50,7 @@ class Answer:
             UpstreamFailure: The body is not JSON.
         """
         try:
-            return orjson.loads(self.body)
+            return orjson.loads(self.body.removeprefix(codecs.BOM_UTF8))
         except orjson.JSONDecodeError as error:
             raise UpstreamFailure("Another service did not answer with JSON.") from error
 
@@ -77,7 +79,7 @@ class HttpClient:
         self._hosts = Hosts()
         self._session = aiohttp.ClientSession(
             # The limit is for each host, so that a host that hangs never takes the connections of another.
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=settings.http_connections, ttl_dns_cache=30),
+            connector=Connector(limit=0, limit_per_host=settings.http_connections, ttl_dns_cache=30),
             cookie_jar=aiohttp.DummyCookieJar(),  # the requests of all users share this client
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the deadline of the call bounds it all
         )
@@ -101,14 +103,14 @@ class HttpClient:
         """Ask another service. `timeout_s` includes retries and waits, and is cut to what the current request has left.
 
         Idempotent methods are sent again, `retries` times at most, if the host closes the connection or answers 502, 503
-        or 504. Redirects are not followed.
+        or 504 without `Retry-After`. Redirects are not followed.
 
         Raises:
             UpstreamTimeout: There was no answer in time (504).
             UpstreamFailure: The host refused, broke off, has a certificate that cannot be verified, or said too much (502).
             UpstreamUnavailable: The host failed repeatedly and is left alone for a moment (503).
         """
-        address = URL(url)
+        method, address = method.upper(), read_address(url)
         sent = _headers(headers)
         if json is not None:
             body = orjson.dumps(json)
@@ -144,7 +146,7 @@ class HttpClient:
             host.stats.ended("timed_out", began_s)
             raise UpstreamTimeout(f"Another service did not answer within {limit_s:.3g} s.") from error
         except (aiohttp.ClientError, UpstreamFailure) as error:
-            if isinstance(error, aiohttp.InvalidURL):
+            if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
                 raise
             host.stats.ended("failed", began_s)
             if isinstance(error, UpstreamFailure):
@@ -162,12 +164,10 @@ class HttpClient:
         for attempt in range(retries):
             try:
                 answer = await self._once(call)
-                if answer.status not in OVERLOADED or not host.may_retry():
+                if answer.status not in OVERLOADED or "Retry-After" in answer.headers or not host.may_retry():
                     break
-            except aiohttp.ClientConnectorCertificateError:
-                raise
-            except aiohttp.ClientConnectionError:
-                if not host.may_retry():
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+                if not has_broken_off(error) or not host.may_retry():
                     raise
             host.breaker.failed()
             await asyncio.sleep(random.random() * FIRST_WAIT_S * 2**attempt)  # noqa: S311 - keeps no secret

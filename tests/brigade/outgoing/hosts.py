@@ -46,6 +46,18 @@ def answers(status: int = 200, after_s: float = 0) -> Behave:
     return behave
 
 
+def says(text: str, *, once: bool = False) -> Behave:
+    """Send `text`, the first time alone if `once`, and close the connection if it is cut."""
+
+    async def behave(host: FakeHost, writer: asyncio.StreamWriter) -> None:
+        writer.write((text if host.requests == 1 or not once else HEAD.format(status=200)).encode("latin-1"))
+        await writer.drain()
+        if once and host.requests == 1:
+            writer.close()
+
+    return behave
+
+
 async def hang(_: FakeHost, __: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import aiohttp
 import httpx
 import pytest
 from fastapi import APIRouter, WebSocket
@@ -15,10 +16,10 @@ from pydantic import SecretStr
 from starlette.types import Message
 
 from brigade import Http, Settings, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
-from brigade.outgoing.client import HttpClient
+from brigade.outgoing.client import Answer, HttpClient
 from brigade.outgoing.hosts import FAILURES_IN_A_ROW, MOST_HOSTS, OTHERS, RETRIES_KEPT, Host, Hosts, HostStats
 from tests.bare import Bare
-from tests.brigade.outgoing.hosts import answers, break_off, hang, host
+from tests.brigade.outgoing.hosts import HEAD, FakeHost, answers, break_off, hang, host, says
 
 pytestmark = pytest.mark.anyio
 
@@ -104,6 +105,85 @@ async def test_only_idempotent_calls_are_sent_again(http: HttpClient) -> None:
     async with host(answers(503)) as busy:
         assert (await http.post(busy.url, json={})).status == 503
         assert busy.requests == 1
+
+
+CUT = "HTTP/1.1 200 Any\r\nContent-Length: 10\r\n\r\nhalf"
+CUT_IN_CHUNKS = "HTTP/1.1 200 Any\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf"
+
+
+@pytest.mark.parametrize("text", [CUT, CUT_IN_CHUNKS], ids=["length", "chunks"])
+async def test_an_answer_that_is_cut_is_asked_for_again(http: HttpClient, text: str) -> None:
+    async with host(says(text, once=True)) as other:
+        assert (await http.request("get", other.url)).body == b"ok"
+        assert other.requests == 2
+    async with host(says(text, once=True)) as other:
+        with pytest.raises(UpstreamFailure):
+            await http.post(other.url)
+        assert other.requests == 1
+
+
+async def test_a_host_that_says_when_to_come_back_is_not_asked_again(http: HttpClient) -> None:
+    async with host(says("HTTP/1.1 503 Any\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n")) as busy:
+        assert (await http.get(busy.url)).headers["Retry-After"] == "120"
+        assert busy.requests == 1
+
+
+async def test_an_answer_that_cannot_be_decoded_is_not_asked_for_again(http: HttpClient) -> None:
+    async with host(says("HTTP/1.1 200 Any\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")) as other:
+        with pytest.raises(UpstreamFailure):
+            await http.get(other.url)
+        assert other.requests == 1
+
+
+async def test_an_answer_that_nobody_asked_for_answers_no_other_request(http: HttpClient) -> None:
+    said = asyncio.Event()
+
+    async def speaks_unasked(other: FakeHost, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.format(status=200).encode())
+        if other.requests == 1:
+            await writer.drain()
+            await answered.wait()
+            writer.write(HEAD.format(status=418).encode())
+            said.set()
+
+    answered = asyncio.Event()
+    async with host(speaks_unasked) as other:
+        assert (await http.get(other.url)).status == 200
+        answered.set()
+        await said.wait()
+        async with asyncio.timeout(10):
+            while not _has_unread(http):  # noqa: ASYNC110 - the socket tells nobody else
+                await asyncio.sleep(0)
+        assert (await http.post(other.url)).status == 200
+        assert other.connections == 2
+
+
+def _has_unread(http: HttpClient) -> bool:
+    kept = http._session.connector._conns.values()  # type: ignore[union-attr]
+    return any(protocol.should_close for connections in kept for protocol, _ in connections)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("a%2Fb/%7e?sig=a%2Fb%3D&x=%28", "/a%2Fb/%7e?sig=a%2Fb%3D&x=%28"),  # a signature covers the escapes
+        ("ü?q=a b", "/%C3%BC?q=a+b"),
+        ("?x=1#part", "/?x=1"),
+    ],
+)
+async def test_a_url_is_sent_as_it_is_written_or_quoted(http: HttpClient, asked: str, sent: str) -> None:
+    async with host(answers()) as well:
+        await http.get(well.url + asked)
+        assert well.heads[-1].startswith(f"GET {sent} HTTP/1.1\r\n")
+
+
+async def test_json_may_begin_with_a_byte_order_mark() -> None:
+    assert Answer(200, {}, b'\xef\xbb\xbf{"a": 1}').json() == {"a": 1}
+
+
+async def test_a_scheme_that_is_not_http_is_a_mistake_and_no_failure(http: HttpClient) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        await http.get("ftp://example.com/")
 
 
 async def test_retries_end_with_their_budget() -> None:
