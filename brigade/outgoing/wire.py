@@ -17,8 +17,9 @@ class Connector(aiohttp.TCPConnector):
 
         It would be taken for the answer to the next request, which may be another user's (RFC 9112, 11.2).
         """
-        connection: Any
-        while (connection := await super()._get(*key)) is not None and connection.protocol.should_close:
+        while (connection := await super()._get(*key)) is not None:
+            if connection.protocol is None or not connection.protocol.should_close:
+                break
             connection.close()
         return connection
 
