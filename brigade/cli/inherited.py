@@ -18,6 +18,9 @@ PROVIDERS = {
     "OTEL_PYTHON_METER_PROVIDER": "opentelemetry_meter_provider",
 }
 """Variables that name an installed part of OpenTelemetry, and the group in which it is found."""
+HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+IS_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+\s*=[ !#-+\--:<-\[\]-~]*", re.ASCII).fullmatch
+"""Matches what OpenTelemetry reads of the two."""
 OF_SYSTEMD = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
@@ -50,6 +53,9 @@ def _settle_telemetry() -> None:
     for variable, value in list(os.environ.items()):
         if re.fullmatch("OTEL_[A-Z_]+_LIMIT", variable) and not re.fullmatch(r"\s*\d*\s*", value):
             _leave_out(variable, "it is no whole number")
+    for variable in HEADERS:  # its SDK leaves out what it cannot read, and repeats it in the log: that is a key
+        if not all(map(IS_HEADER, filter(None, map(str.strip, os.environ.get(variable, "").split(","))))):
+            _leave_out(variable, "it is no list of name=value")
     for variable, group in PROVIDERS.items():
         named = os.environ.get(variable)
         if named and not entry_points(group=group, name=named):

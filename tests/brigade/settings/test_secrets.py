@@ -44,6 +44,7 @@ def test_a_service_that_fails_in_every_way_says_no_secret(
         WORKER_TIMEOUT_S=2,
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
         OTEL_EXPORTER_OTLP_HEADERS=f"authorization={TOKEN}",
+        OTEL_EXPORTER_OTLP_TRACES_HEADERS=f"Authorization: Bearer {TOKEN}",
     )
     said: list[str] = []
 
