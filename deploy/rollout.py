@@ -6,11 +6,15 @@ compose` finds its files as always: COMPOSE_FILE, COMPOSE_PROJECT_NAME, .env.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 
-PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 120)
+try:
+    PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 120)
+except ValueError:
+    sys.exit("ROLLOUT_TIMEOUT_S is a number of seconds, such as 120.")
 
 
 class Failed(Exception):
@@ -72,6 +76,8 @@ def replace(old: str) -> str:
 
 
 def main() -> None:
+    if shutil.which("docker") is None:
+        sys.exit("docker is missing: install it.")
     remove_stopped("api")
     old, new = containers(), list[str]()
     if not old:

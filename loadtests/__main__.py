@@ -41,6 +41,8 @@ def main() -> int:
 
 
 def _serve(host: str | None, web_port: int, more: list[str]) -> int:
+    if host and not host.startswith(("http://", "https://")):
+        raise LocalError(f"--host takes an http:// address, and {host} is none.")
     check_port("127.0.0.1", web_port, setting="LOCUST_PORT")
     ui = f"http://127.0.0.1:{web_port}"
     with ExitStack() as stack:

@@ -137,12 +137,14 @@ def free_port() -> int:
 
 def check_port(host: str, port: int, *, setting: str = "PORT") -> None:
     """The service would say it too, but not before two servers have been started for it. The setting is the port's."""
+    if not 0 < port < 2**16:  # the system would take it for another one
+        raise LocalError(f"{setting} is {port}, and a port is 1 to 65535.")
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise LocalError(f"Port {port} is in use: end what listens there, or set {setting} to another.") from None
         raise LocalError(f"Cannot listen on {host}, port {port} ({error}): set HOST or {setting} to another.") from None

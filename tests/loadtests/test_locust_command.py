@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from local.process import free_port
 from tests.browser import open_browser
+from tests.conftest import ROOT
 from tests.e2e.local.clone import Clone, LocalRun, users
 from tests.loadtests.conftest import NO_PROXY, SHOTS
 
@@ -139,3 +141,15 @@ def test_locust_command_refuses_a_port_that_is_in_use(clone: Clone) -> None:
     assert "or set LOCUST_PORT to another" in run.output()
     assert "Traceback" not in run.output()
     assert not psutil.pid_exists(run.process.pid)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["--web-port", "99999"], "LOCUST_PORT is 99999"), (["--host", "service:8000"], "--host takes")],
+)
+def test_locust_command_refuses_what_is_no_address(words: list[str], named: str) -> None:
+    command = [sys.executable, "-m", "loadtests", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"locust: {named}")
+    assert done.stderr.count("\n") == 1

@@ -38,6 +38,17 @@ def test_secrets_are_closed_to_others_also_in_a_folder_that_was_there(tmp_path: 
     assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("script", ["rollout.py", "swarm.py"])
+@pytest.mark.parametrize(
+    ("variables", "said"), [({"ROLLOUT_TIMEOUT_S": "2m"}, "ROLLOUT_TIMEOUT_S is a number"), ({}, "docker is missing")]
+)
+def test_rollout_that_cannot_begin_says_so_in_a_sentence(script: str, variables: dict[str, str], said: str) -> None:
+    command = [sys.executable, str(ROOT / "deploy" / script)]
+    done = subprocess.run(command, env={"PATH": "/nowhere", **variables}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(said)
+
+
 @pytest.mark.usefixtures("bare_environment")
 @pytest.mark.parametrize("section", dict(SECTIONS))
 def test_variables_of_a_platform_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, section: str) -> None:
