@@ -25,6 +25,7 @@ from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.metrics import WorkerStats, registry
+from brigade.telemetry.strays import log_strays
 
 PAUSE_S = 2.0
 """Seconds until the next try after an outage."""
@@ -42,6 +43,7 @@ def main(project: Project) -> int:
         raise CommandError("No feature has a jobs.py, so there are no jobs to do.")
     module, _, factory = project.app.partition(":")
     app: Brigade = getattr(import_module(module), factory)(settings)
+    log_strays()
     if not registered:
         raise CommandError("No feature that main.py names has imported its jobs.")
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)  # the runner's own lines say it once, with the job's name

@@ -20,6 +20,7 @@ from brigade.telemetry import tracing
 from brigade.telemetry.access_log import LOGGER, AccessLog
 from brigade.telemetry.log_writer import STDERR, STDOUT, LogWriter
 from brigade.telemetry.rendering import renderer
+from brigade.telemetry.strays import log_strays
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -184,6 +185,7 @@ class GunicornLogger(Logger):  # type: ignore[misc]
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg
         configure(load_settings())
+        log_strays()
         self.error_log.handlers.clear()
         self.error_log.propagate = True
         self.access_log.disabled = True
