@@ -1,12 +1,13 @@
 """Sheets as HTTP: order one, watch it, fetch it."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from brigade import Body, Jobs, Pg, Text, documented, location, require_key, route_limits
 from service.features.sheets import store
@@ -16,15 +17,31 @@ from service.features.sheets.ranges import Conditions
 
 MOST_CODES = 10_000
 PART_BYTES = 256 * 1024
+MOST_BYTES = 2953
+"""Bytes in the largest QR code there is, with the least of what may be unreadable (ISO/IEC 18004, table 7)."""
 SheetId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 router = APIRouter(prefix="/sheets", tags=["sheets"], dependencies=[Depends(require_key)])
 
 
+def _fits_a_code(text: str) -> str:
+    """Refuse now what no attempt of the job could draw. A code has the first of these encodings that has each letter."""
+    size = len(text.encode())
+    for encoding in ("shift_jis", "latin-1"):
+        with suppress(UnicodeEncodeError):
+            size = len(text.encode(encoding))
+    if size > MOST_BYTES:
+        raise ValueError(f"has {size} bytes, and a QR code has room for {MOST_BYTES}")
+    return text
+
+
+CodeText = Annotated[Text, Field(min_length=1, max_length=2048), AfterValidator(_fits_a_code)]
+
+
 class NewSheet(Body):
-    urls: Annotated[
-        list[Annotated[Text, Field(min_length=1, max_length=2048)]], Field(min_length=1, max_length=MOST_CODES)
-    ] = Field(description="What each code says; for a short link, its address.")
+    urls: Annotated[list[CodeText], Field(min_length=1, max_length=MOST_CODES)] = Field(
+        description="What each code says; for a short link, its address."
+    )
 
 
 class SheetOut(BaseModel):

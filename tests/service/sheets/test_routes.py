@@ -14,6 +14,8 @@ from PIL import Image
 from brigade import resources_of
 from brigade.app import Brigade
 from brigade.jobs.runner import Runner
+from service.features.sheets.jobs import draw
+from service.features.sheets.routes import NewSheet
 
 pytestmark = [pytest.mark.anyio, pytest.mark.drives("sheets")]
 
@@ -83,6 +85,11 @@ async def is_sent_under_conditions(client: httpx.AsyncClient, at: str, whole: ht
             assert answer.headers["content-length"] == f"{len(whole.content)}"
 
 
+@pytest.mark.parametrize("text", ["ü" * 2048, "Ж" * 1476, "😀" * 738])
+def test_the_largest_text_that_is_taken_can_be_drawn(text: str) -> None:
+    assert draw([NewSheet(urls=[text]).urls[0]])
+
+
 async def test_a_sheet_waits_for_a_runner(client: httpx.AsyncClient) -> None:
     at = (await client.post("/sheets", json={"urls": URLS[:1]})).headers["location"]
     assert (await client.get(at)).json()["state"] == "waiting"
@@ -91,7 +98,16 @@ async def test_a_sheet_waits_for_a_runner(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"urls": []}, {"urls": ["a\0"]}, {"urls": ["x" * 2049]}, {"urls": ["a"] * 10_001}]
+    "body",
+    [
+        {},
+        {"urls": []},
+        {"urls": ["a\0"]},
+        {"urls": ["x" * 2049]},
+        {"urls": ["a"] * 10_001},
+        {"urls": ["Ж" * 1477]},  # no QR code has room for it
+        {"urls": ["😀" * 739]},
+    ],
 )
 async def test_what_is_no_sheet_is_refused(client: httpx.AsyncClient, body: dict[str, object]) -> None:
     assert (await client.post("/sheets", json=body)).status_code == 422
