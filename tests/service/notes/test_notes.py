@@ -33,6 +33,14 @@ async def test_what_is_no_note_is_refused(client: httpx.AsyncClient, body: dict[
 
 @pytest.mark.parametrize("variables", [{"API_KEYS": "team:opensesame"}])
 async def test_writing_takes_a_key_where_there_are_keys(client: httpx.AsyncClient) -> None:
-    assert (await client.post("/notes", json={"text": "a"})).status_code == 401
-    keyed = await client.post("/notes", json={"text": "a"}, headers={"X-API-Key": "opensesame"})
-    assert keyed.status_code == 201
+    wrong: dict[str, str] = {"Authorization": "Bearer of-a-proxy"}
+    for headers in ({}, wrong, {"X-API-Key": ""}, wrong | {"X-API-Key": "guess"}):
+        assert (await client.post("/notes", json={"text": "a"}, headers=headers)).status_code == 401
+    bearer = {"Authorization": "Bearer opensesame"}
+    for headers in (
+        bearer,
+        {"X-API-Key": "opensesame"},
+        wrong | {"X-API-Key": "opensesame"},
+        bearer | {"X-API-Key": ""},
+    ):
+        assert (await client.post("/notes", json={"text": "a"}, headers=headers)).status_code == 201
