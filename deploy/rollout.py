@@ -5,16 +5,20 @@ compose` finds its files as always: COMPOSE_FILE, COMPOSE_PROJECT_NAME, .env.
 """
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
 
+PATIENCE = os.environ.get("ROLLOUT_TIMEOUT_S") or "120"
 try:
-    PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 120)
+    PATIENCE_S = float(PATIENCE)
 except ValueError:
-    sys.exit("ROLLOUT_TIMEOUT_S is a number of seconds, such as 120.")
+    PATIENCE_S = math.nan
+if not 0 < PATIENCE_S < math.inf:
+    sys.exit(f"ROLLOUT_TIMEOUT_S is a number of seconds, as in 120, and not {PATIENCE!r}.")
 
 
 class Failed(Exception):

@@ -45,6 +45,17 @@ class Postgres(Server):
             self._create_cluster()
         # Left by a kill -9. Its pid may be another process's by now, which Postgres would take for itself.
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        if not (self._password.exists() and self._password.read_text()):
+            self._renew_password()
+
+    def _renew_password(self) -> None:
+        """Set another one where the file is gone, without the server, which would ask for the old one."""
+        password = secrets.token_urlsafe(24)
+        alone: list[str | Path] = [self._binaries / "postgres", "--single", "-D", self.cluster, "postgres"]
+        if self._spawn(alone, typed=f"ALTER ROLE brigade PASSWORD '{password}'\n").wait() != 0:
+            raise LocalError(f"Postgres could not be given another password: {self._log} says why.")
+        self._password.touch(0o600)
+        self._password.write_text(password)
 
     def _create_cluster(self) -> None:
         """Create the cluster under another name first, so that it exists in full or not at all."""
@@ -81,6 +92,7 @@ class Standby(Postgres):
     def __init__(self, data_dir: Path, primary: Postgres, *, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(data_dir, settings=settings)
         self.primary = primary
+        self._password = primary._password
 
     @property
     def url(self) -> str:

@@ -66,6 +66,8 @@ class _UnreadPipe(io.FileIO):
             return super().write(data)
         except BrokenPipeError:
             return len(data)
+        except OSError as error:
+            raise CommandError(f"Standard output cannot be written: {error.strerror}.") from None
 
 
 def main(app: str, *, settings: "type[Settings]", features: Path, arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,17 @@ def test_bad_setting_is_one_sentence_and_status_2(run: Run, name: str) -> None:
     assert done.stderr.startswith("service: PORT: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is of Linux")
+@pytest.mark.parametrize("words", [["doctor"], ["sizing", "--json"]])
+def test_output_that_cannot_be_written_is_one_sentence(words: list[str]) -> None:
+    variables = os.environ | ({"PORT": "http"} if words == ["doctor"] else {})  # a finding, and no server is asked
+    command = [sys.executable, "-m", "service", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=variables, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "service: Standard output cannot be written: No space left on device.\n"
 
 
 @pytest.mark.parametrize("name", ["run", "migrate", "rehearse"])

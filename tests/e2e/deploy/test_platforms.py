@@ -40,7 +40,12 @@ def test_secrets_are_closed_to_others_also_in_a_folder_that_was_there(tmp_path: 
 
 @pytest.mark.parametrize("script", ["rollout.py", "swarm.py"])
 @pytest.mark.parametrize(
-    ("variables", "said"), [({"ROLLOUT_TIMEOUT_S": "2m"}, "ROLLOUT_TIMEOUT_S is a number"), ({}, "docker is missing")]
+    ("variables", "said"),
+    [
+        ({"ROLLOUT_TIMEOUT_S": "2m"}, "ROLLOUT_TIMEOUT_S is a number"),
+        ({"ROLLOUT_TIMEOUT_S": "nan"}, "ROLLOUT_TIMEOUT_S is a number"),  # a deadline that never passes
+        ({}, "docker is missing"),
+    ],
 )
 def test_rollout_that_cannot_begin_says_so_in_a_sentence(script: str, variables: dict[str, str], said: str) -> None:
     command = [sys.executable, str(ROOT / "deploy" / script)]

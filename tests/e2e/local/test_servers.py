@@ -110,6 +110,18 @@ def test_postgres_starts_over_where_its_creation_was_cut_short(tmp_path: Path) -
         assert server.running
 
 
+async def test_postgres_keeps_its_data_where_the_file_of_its_password_is_lost(tmp_path: Path) -> None:
+    with Postgres(tmp_path, settings=FAST) as server:
+        connection = await asyncpg.connect(server.url)
+        await connection.execute("CREATE TABLE kept ()")
+        await connection.close()
+    (tmp_path / "password").unlink()
+    with Postgres(tmp_path, settings=FAST) as server:
+        connection = await asyncpg.connect(server.url)
+        assert await connection.fetch("SELECT FROM kept") == []
+        await connection.close()
+
+
 async def test_postgres_takes_no_other_process_for_itself(postgres: Postgres, tmp_path: Path) -> None:
     """A stale pid file may name a process that lives, as after a reboot or in a container."""
     with Postgres(tmp_path, settings=FAST) as server:
