@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from local.arguments import kept_folder, one_or_more
 from local.patience import Patience
 from local.process import LocalError
+from proof.arguments import kept_folder, one_or_more
 from proof.bench import connections, cpu, figures, life, peers, routes, switches
 from proof.bench.deployment import Backends, backends
 from proof.bench.report import Report, print_report, write

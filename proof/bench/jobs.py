@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from local.arguments import one_or_more
 from local.process import LocalError
+from proof.arguments import one_or_more
 from proof.prove.client import ask
 from proof.prove.small_project import write_project
 from proof.prove.stage import Staging, own_services

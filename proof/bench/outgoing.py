@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from statistics import median, quantiles
 from typing import Any
 
-from local.arguments import one_or_more
+from proof.arguments import one_or_more
 
 CLIENTS = ("httpx", "httpx2", "aiohttp", "niquests")
 CONCURRENT, CALLS, ROUNDS = 64, 1280, 3

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import uvloop
 
-from local.arguments import one_or_more, some_seconds
+from proof.arguments import one_or_more, some_seconds
 from proof.prove.connection import Address
 from proof.prove.small_project import write_project
 from proof.prove.stage import OwnServices, Staging, own_services

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from local.arguments import one_or_more
 from local.process import LocalError
+from proof.arguments import one_or_more
 from proof.capacity.check import check
 from proof.capacity.costs import Cost, read_costs
 from proof.capacity.model import Boxes, Capacity, Load, walk

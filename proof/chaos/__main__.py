@@ -9,9 +9,9 @@ from dataclasses import asdict
 import uvloop
 from rich.console import Console
 
-from local.arguments import at_least, kept_folder, one_or_more
 from local.patience import Patience
 from local.process import LocalError
+from proof.arguments import at_least, kept_folder, one_or_more
 from proof.bench.deployment import backends, deployment
 from proof.chaos.drill import Verdict, drill
 from proof.chaos.faults import FAULTS, Fault

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from local.arguments import at_least, kept_folder, one_or_more, some_seconds
 from local.patience import Patience
 from local.process import LocalError
+from proof.arguments import at_least, kept_folder, one_or_more, some_seconds
 from proof.prove.experiments import EXPERIMENTS
 from proof.prove.proof import Options, Proof
 from proof.prove.report import write
