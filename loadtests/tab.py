@@ -24,6 +24,7 @@ from loadtests.options import LESSON
 from loadtests.runs import Runs
 from loadtests.shown import about, notes, table
 from loadtests.watch import Watch
+from loadtests.words import as_link
 
 KEY = "seen"
 PAGE = Path(__file__).parent / "page"
@@ -56,7 +57,7 @@ def install(environment: Environment, **_: object) -> None:
     _add_to_page(web_ui.app)
     _add_routes(web_ui.app, web_ui, watch, prefix=f"{options.web_base_path or ''}/service")
     if addresses := os.environ.get(ADDRESSES):
-        page, service = addresses.split()
+        page, service = map(as_link, addresses.split())
         sys.stdout.write(welcome(page, service))
         sys.stdout.flush()
 

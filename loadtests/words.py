@@ -122,3 +122,13 @@ def _and(numbers: Sequence[int]) -> str:
         return f"{min(numbers)} to {max(numbers)}"
     *first, last = map(str, numbers)
     return f"{', '.join(first)} and {last}"
+
+
+def as_link(url: str) -> str:
+    """Return a URL that a browser can open. Compose makes one of HOST and PORT, and HOST may be `::` or every address."""
+    scheme, _, rest = url.partition("://")
+    host, _, port = rest.rpartition(":")
+    if not (host and port.isdecimal()):
+        return url
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host.strip("[]"))
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

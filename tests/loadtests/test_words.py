@@ -14,7 +14,7 @@ import pytest
 
 from loadtests.machine import Machine
 from loadtests.runs import Run, Runs, says
-from loadtests.words import Second, line, over, state_words
+from loadtests.words import Second, as_link, line, over, state_words
 from loadtests.workers import Workers
 from tests.loadtests.conftest import pretended
 
@@ -217,3 +217,18 @@ print(window.run({}, 25).answers_per_s)
 def test_rate_is_by_the_time_that_passed_and_not_by_how_often_locust_looked() -> None:
     done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("20.0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("http://:::8089", "http://[::1]:8089"),
+        ("http://::1:8000", "http://[::1]:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://0.0.0.0:8089", "http://127.0.0.1:8089"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("https://links.example", "https://links.example"),
+    ],
+)
+def test_an_address_of_compose_is_shown_as_a_browser_opens_it(url: str, link: str) -> None:
+    assert as_link(url) == link
