@@ -12,13 +12,12 @@ import subprocess
 import sys
 import time
 
-PATIENCE = os.environ.get("ROLLOUT_TIMEOUT_S") or "120"
 try:
-    PATIENCE_S = float(PATIENCE)
+    PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 120)
 except ValueError:
     PATIENCE_S = math.nan
 if not 0 < PATIENCE_S < math.inf:
-    sys.exit(f"ROLLOUT_TIMEOUT_S is a number of seconds, as in 120, and not {PATIENCE!r}.")
+    sys.exit("ROLLOUT_TIMEOUT_S is a number of seconds, such as 120.")
 
 
 class Failed(Exception):

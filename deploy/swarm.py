@@ -6,6 +6,7 @@ deploy` does not take. A change of the image or of a variable is a rolling updat
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from typing import Any
 try:
     PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 300)
 except ValueError:
+    PATIENCE_S = math.nan
+if not 0 < PATIENCE_S < math.inf:
     sys.exit("ROLLOUT_TIMEOUT_S is a number of seconds, such as 300.")
 NOT_IN_SWARM = {"build", "depends_on", "profiles", "restart", "security_opt", "shm_size"}
 
