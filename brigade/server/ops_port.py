@@ -73,7 +73,10 @@ class OpsPort:
 
     def _pass_on(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        self._hand_over(connection)
+        try:
+            self._hand_over(connection)
+        except RuntimeError:  # the loop has ended meanwhile
+            connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
