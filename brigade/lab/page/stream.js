@@ -7,16 +7,19 @@ const QUIET_MS = 1000; // the states of the workers come more often, unless the 
 export function follow(on) {
   let source = null;
   let retry = 0;
-  let quietMs = QUIET_MS;
+  let tries = 0;
   let last = "";
 
-  /** Another worker may answer where one is quiet. If none does, a frozen server is asked less and less often. */
+  /**
+   * Another worker may answer where one is quiet, but the browser may have a connection to that one left. If none answers,
+   * a frozen server is asked less and less often.
+   */
   function watch() {
     clearTimeout(retry);
     retry = setTimeout(() => {
-      quietMs *= 2;
+      tries += 1;
       open();
-    }, quietMs);
+    }, QUIET_MS * 2 ** Math.max(0, tries - 2));
   }
 
   function open() {
@@ -38,7 +41,7 @@ export function follow(on) {
     };
     for (const kind of ["plan", "workers", "work"]) {
       source.addEventListener(kind, (event) => {
-        quietMs = QUIET_MS;
+        tries = 0;
         watch();
         if (kind === "work" && !isLater(event.lastEventId)) return;
         on[kind](JSON.parse(event.data));
