@@ -138,7 +138,8 @@ def _waits_in_turn(_: Route, found: Findings) -> Verdict | None:
             "scaling",
             (arithmetic, f"the loop computed, or wanted to, for {first.cpu_cores().wanted:.0%} of the time"),
         )
-    if first.starved > STARVED and (found.at_once < HELD or found.cpu_ms.total >= COMPUTES_MS):
+    is_idle = found.at_once >= HELD and found.cpu_ms.total < COMPUTES_MS and first.starved < found.at_once
+    if first.starved > STARVED and not is_idle:
         busy = "The machine was too busy to tell whether its requests wait for one another or for a core."
         evidence = (arithmetic, f"our processes waited for {number(first.starved)} cores")
         return Verdict("cannot be told", busy, "run this command again on a calmer machine", "", evidence)
