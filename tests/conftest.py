@@ -79,16 +79,20 @@ def _bound_s(item: pytest.Item) -> float:
     return float(bound.args[0]) if bound else 0.0
 
 
-class OneStack(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of containers share a stack, so one process has them all; any other test goes where there is room."""
+class OneAtATime(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of containers share a stack, and those that measure share the cores: one process has them all, and
+    another one has the others. Any other test goes where there is room.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "containers" if nodeid.startswith("tests/e2e/compose/") else nodeid
+        if nodeid.startswith("tests/e2e/compose/"):
+            return "containers"
+        return "measures" if nodeid.startswith(("tests/proof/", "tests/loadtests/")) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneStack:
-    return OneStack(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneAtATime:
+    return OneAtATime(config, log)
 
 
 @pytest.fixture(autouse=True)

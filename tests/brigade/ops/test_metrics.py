@@ -134,7 +134,7 @@ def test_old_counts_are_gone_after_a_restart(start_service: StartService, tmp_pa
 def test_metrics_answer_while_every_loop_is_blocked(start_service: StartService) -> None:
     port = free_port()
     service = start_service(workers=2, OPS_PORT=port, LOOP_BLOCKED_MS=50)
-    threads = [threading.Thread(target=_block, args=(service.url,)) for _ in range(16)]
+    threads = [threading.Thread(target=_block, args=(service.url,)) for _ in range(8)]
     for thread in threads:
         thread.start()
 

@@ -217,7 +217,7 @@ def test_service_does_what_it_can_whatever_a_store_answers(
     fault = FAULTS[name]
     eventually(lambda: sample(service, "postgres_up") == [1.0])
     with fault.cause(pg_under_test, redis_under_test):
-        for _ in range(3):
+        for _ in range(2):
             assert_answers(service, fault)
         for gauge, value in fault.gauges.items():
             eventually(lambda gauge=gauge, value=value: sample(service, gauge) == [value])  # type: ignore[misc]
