@@ -7,6 +7,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONUSERBASE \
 	PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON \
 	PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
+# These take as long as all others: a quarter of an hour on two cores.
+LEFT_OUT := $(if $(BRIGADE_E2E),,--ignore=tests/e2e --ignore=tests/proof --ignore=tests/loadtests)
 .PHONY: help run dev locust prove bench chaos test lint fix migrate reload lock fuzz audit deploy new upgrade clean environment development docs \
 	lint-style lint-format lint-types lint-imports lint-workflows lint-deploy
 
@@ -28,8 +30,8 @@ bench: development ## Compare ours with a textbook service and the ceiling of th
 chaos: development ## Break a serving service in 40 ways and count what is lost; ARGS=--quick for two minutes of it
 	@exec $(BIN)/python -m proof.chaos $(ARGS)
 
-test: development ## Run the tests, three at a time; ARGS goes to pytest, such as -n0 for one by one
-	@$(BIN)/python -m pytest -n3 $(ARGS)
+test: development ## Run the tests; BRIGADE_E2E=1 for those of clones, containers and load, too; ARGS goes to pytest
+	@$(BIN)/python -m pytest -n4 $(LEFT_OUT) $(ARGS)
 
 lint: development ## Check style, types, imports, workflows, and what is deployed; report all faults
 	@$(MAKE) --no-print-directory --keep-going lint-style lint-format lint-types lint-imports lint-workflows lint-deploy

@@ -40,6 +40,8 @@ EDITS = [
     ("pyproject.toml", r'\[\[tool\.importlinter\.contracts\]\]\nname = "Load tests and the proof.*?\n\n', ""),
     (".github/workflows/test.yml", r"sudo env .* bash \.ci/run$", "make lint audit test"),
     ("Makefile", r"^(prove|bench|chaos|docs|new):.*\n(\t.*\n)+\n", ""),
+    ("Makefile", r"^# These take .*\nLEFT_OUT.*\n", ""),
+    ("Makefile", r"; BRIGADE_E2E=1 for [^;]*|\$\(LEFT_OUT\) ", ""),
     ("requirements/[a-z]*.txt", SEGNO.pattern, ""),
     ("service/main.py", r"\blinks, ", ""),
     ("service/features/notes/__init__.py", r"^# .*\n# .*\nneeded = .*$", 'needed = needs("postgres")'),

@@ -79,15 +79,15 @@ def _bound_s(item: pytest.Item) -> float:
     return float(bound.args[0]) if bound else 0.0
 
 
+TOGETHER = ("tests/e2e/compose/", "tests/e2e/", ("tests/proof/", "tests/loadtests/"))
+"""Each of these has one process: a stack of containers for all, fresh clones, and what measures on the same cores."""
+
+
 class OneAtATime(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of containers share a stack, and those that measure share the cores: one process has them all, and
-    another one has the others. Any other test goes where there is room.
-    """
+    """Any other test goes where there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/e2e/compose/"):
-            return "containers"
-        return "measures" if nodeid.startswith(("tests/proof/", "tests/loadtests/")) else nodeid
+        return next((str(folders) for folders in TOGETHER if nodeid.startswith(folders)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
