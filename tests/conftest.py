@@ -79,15 +79,15 @@ def _bound_s(item: pytest.Item) -> float:
     return float(bound.args[0]) if bound else 0.0
 
 
-TOGETHER = ("tests/e2e/compose/", "tests/e2e/", ("tests/proof/", "tests/loadtests/"))
-"""Each of these has one process: a stack of containers for all, fresh clones, and what measures on the same cores."""
+TOGETHER = (("tests/e2e/compose/",), ("tests/e2e/", "tests/brigade/lab/"), ("tests/proof/", "tests/loadtests/"))
+"""Each has one process: the one stack of containers; fresh clones and browsers; what measures on the same cores."""
 
 
 class OneAtATime(LoadScopeScheduling):  # type: ignore[misc]
     """Any other test goes where there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((str(folders) for folders in TOGETHER if nodeid.startswith(folders)), nodeid)
+        return next((folders[0] for folders in TOGETHER if nodeid.startswith(folders)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
