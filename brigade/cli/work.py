@@ -22,15 +22,17 @@ from brigade.resources import open_resources
 from brigade.server.rehearsal import start_and_end
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
+from brigade.tasks import end, supervised
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.log_throttle import LogThrottle
-from brigade.telemetry.metrics import WorkerStats, registry
+from brigade.telemetry.metrics import WorkerStats, registry, told_each_second
 from brigade.telemetry.strays import log_strays
 
 PAUSE_S = 2.0
 """Seconds until the next try after an outage."""
 END_BEFORE_KILL_S = 0.5
 """How long before the SIGKILL of the platform, which says nothing, a runner prints where it hangs and ends itself."""
+TELL_EVERY_S = 1.0
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = structlog.get_logger("service.jobs")
@@ -70,9 +72,11 @@ async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
         # FastAPI sets OpenTelemetry up where a server starts an application, and nobody starts this one.
         await start_and_end(FastAPI(telemetry=TelemetryConfig(auto_configure=True, metrics=False, logs=False)))
         async with tracing.exported(on=app._native_telemetry.enabled()):
+            telling = supervised("metrics", _tell_metrics, every_s=TELL_EVERY_S)
             log.info("runner started", jobs=sorted(registered), at_once=settings.jobs_concurrency)
             while not told.is_set():
                 await _work_until(told, settings, plan)
+            await end(telling)
             log.info("runner stopped")
 
 
@@ -91,6 +95,12 @@ def _hear_signals(told: asyncio.Event, *, end_after_s: float) -> None:
         is_ignored = signal.getsignal(number) is signal.SIG_IGN
         if number != signal.SIGHUP or not is_ignored:  # nohup asked to outlive the terminal
             signal.signal(number, tell)
+
+
+async def _tell_metrics() -> None:
+    """Tell what is counted in plain attributes, as a worker's publisher does."""
+    for tell_news in told_each_second:
+        tell_news()
 
 
 def _serve_metrics(settings: Settings) -> None:

@@ -53,12 +53,13 @@ router = APIRouter()
 import asyncio
 import os
 import time
-from brigade import JobRun, job
+from brigade import JobRun, acquire, job
 
 @job()
 async def cook(run: JobRun, dish: int) -> None:
     await asyncio.sleep(0.01)
-    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    async with acquire(run.pg) as connection:
+        await connection.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
 
 @job(attempts=2, backoff_s=0.01)
 async def burn(run: JobRun, dish: int) -> None:
@@ -194,6 +195,10 @@ async def until(pg: Any, query: str, *values: object) -> None:
             await asyncio.sleep(0.02)
 
 
+async def scraped(port: int) -> httpx.Response:
+    return await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
+
+
 async def test_a_job_continues_its_requests_trace_and_the_runner_tells_of_jobs_alone(
     pg: Any, work: Work, receiver: Receiver
 ) -> None:
@@ -210,7 +215,9 @@ async def test_a_job_continues_its_requests_trace_and_the_runner_tells_of_jobs_a
         while not receiver.holds(TRACE, {"job orders.cook"}):  # noqa: ASYNC110 - the receiver tells nobody
             await asyncio.sleep(0.02)
     assert receiver.of(TRACE)["job orders.cook"].parent_span_id.hex() == CALLER
-    answer = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
+    async with asyncio.timeout(10):
+        while "postgres_acquire_seconds_count 1.0" not in (answer := await scraped(port)).text:
+            await asyncio.sleep(0.1)
     names = {family.name for family in text_string_to_metric_families(answer.text)}
     assert {"jobs", "jobs_oldest_seconds", "jobs_done"} <= names
     assert names & {"postgres_up", "worker_cpu_cores", "event_loop_stall_seconds", "http_connections"} == set()
