@@ -24,6 +24,7 @@ from brigade.telemetry import logs, tracing
 from brigade.telemetry.metrics import WorkerStats
 from brigade.web import docs_page, problems
 from brigade.web.cors import cors
+from brigade.web.direct import DirectRoutes
 from brigade.web.guards import Guards
 from brigade.web.head import Head
 from brigade.web.hot import HotPaths
@@ -137,6 +138,7 @@ class Brigade(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         settings = self.settings
+        self.router.routes.insert(0, DirectRoutes(iter_route_contexts(self.routes)))
         app: ASGIApp = Head(super().build_middleware_stack(), has_own=self._serves)
         if settings.root_path:
             app = WithRootPath(app, settings.root_path)
