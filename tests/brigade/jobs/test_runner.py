@@ -216,7 +216,7 @@ async def test_a_job_continues_its_requests_trace_and_the_runner_tells_of_jobs_a
             await asyncio.sleep(0.02)
     assert receiver.of(TRACE)["job orders.cook"].parent_span_id.hex() == CALLER
     async with asyncio.timeout(10):
-        while "postgres_acquire_seconds_count 1.0" not in (answer := await scraped(port)).text:
+        while "postgres_acquire_seconds_count 1.0" not in (answer := await scraped(port)).text:  # noqa: ASYNC110 - it is told each second
             await asyncio.sleep(0.1)
     names = {family.name for family in text_string_to_metric_families(answer.text)}
     assert {"jobs", "jobs_oldest_seconds", "jobs_done"} <= names
