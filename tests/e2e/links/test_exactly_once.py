@@ -14,7 +14,7 @@ from local.servers import Postgres, Valkey
 from tests.conftest import StartService
 from tests.visitors import Visitors
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.drives("links")]
 
 CODES = [f"link-{number}" for number in range(20)]
 

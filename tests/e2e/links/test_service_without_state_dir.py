@@ -15,6 +15,8 @@ from tests.brigade.ops.test_ops import eventually
 from tests.conftest import StartService
 from tests.running import RunningService
 
+pytestmark = pytest.mark.drives("links")
+
 
 def make_link(service: RunningService) -> None:
     answer = httpx.post(f"{service.url}/links", json={"url": "http://example.com/", "code": "link"})
