@@ -4,6 +4,7 @@ import ipaddress
 import posixpath
 import re
 from contextlib import suppress
+from functools import lru_cache
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import idna
@@ -52,10 +53,11 @@ def leads_under(url: str, base: str) -> bool:
     target = urlsplit(url)
     with suppress(ValueError):  # a base from a Host header may be nonsense, under which nothing leads
         own = urlsplit(base)
+        if _split_authority(target) != _split_authority(own):
+            return False
         # A browser takes out the dots before it decodes, a proxy perhaps after it.
         paths = (_plain(path) for path in (target.path, _without_dots(target.path)))
-        below = any(path.startswith(unquote(own.path)) for path in paths)
-        return below and _split_authority(target) == _split_authority(own)
+        return any(path.startswith(unquote(own.path)) for path in paths)
     return False
 
 
@@ -80,6 +82,7 @@ def _to_ascii(netloc: str) -> str:
     return idna.encode(host, uts46=True).decode() + colon + port if not host.isascii() else netloc
 
 
+@lru_cache(256)
 def _split_authority(parts: SplitResult) -> tuple[str, int]:
     """Host, in one of its spellings, and port; the port of plain http also stands for https."""
     match = _AUTHORITY(_to_ascii(parts.netloc))
