@@ -9,10 +9,9 @@ import hmac
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, HTTPException
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
@@ -23,6 +22,7 @@ from brigade.resources import Resources
 from brigade.settings import Settings
 from brigade.stores.cache import Cache as _Cache
 from brigade.stores.database import Pool
+from brigade.web.openapi import secured_by
 from brigade.web.problems import may_raise
 from brigade.web.rate_limit import Allowance, name_address
 
@@ -82,26 +82,19 @@ async def limit_address(request: HTTPConnection) -> None:
         await allowance.take(name_address(request.client.host if request.client else ""))
 
 
-class _Bearer(HTTPBearer):
-    """FastAPI's own, also for WebSockets: it reads the headers alone, and asks for a `Request`."""
-
-    async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
-        return await super().__call__(cast(Request, request))
-
-
-class _KeyHeader(APIKeyHeader):
-    async def __call__(self, request: HTTPConnection) -> str | None:
-        return await super().__call__(cast(Request, request))
+def _given_keys(request: HTTPConnection) -> list[str]:
+    """Return what came as a key. A proxy may use the one header for its own token, so a key in the other counts."""
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    keys = bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "")
+    return [key for key in keys if key]
 
 
+@secured_by(
+    HTTPBearer={"type": "http", "scheme": "bearer"},
+    APIKeyHeader={"type": "apiKey", "in": "header", "name": "X-API-Key"},
+)
 @may_raise(Unauthorized, TooManyRequests)
-async def require_key(
-    request: HTTPConnection,
-    bearer: Annotated[
-        HTTPAuthorizationCredentials | None, Depends(_Bearer(auto_error=False, scheme_name="HTTPBearer"))
-    ],
-    header: Annotated[str | None, Depends(_KeyHeader(name="X-API-Key", auto_error=False, scheme_name="APIKeyHeader"))],
-) -> None:
+async def require_key(request: HTTPConnection) -> None:
     """Require an API key, and limit its requests. Requests without a key count for their address, which slows guessing.
 
     Raises:
@@ -109,8 +102,7 @@ async def require_key(
         TooManyRequests: The key or the address has used its allowance.
     """
     keys = resources_of(request.app).settings.api_keys
-    # A proxy may use the one header for its own token, so a key in the other counts.
-    given = [hashlib.sha256(text.encode()).digest() for text in (bearer.credentials if bearer else "", header) if text]
+    given = [hashlib.sha256(key.encode()).digest() for key in _given_keys(request)]
     # Every key is compared, so that the time taken does not tell which one was near.
     matches = [key.id for digest in given for key in keys if hmac.compare_digest(key.digest, digest)]
     if not matches:

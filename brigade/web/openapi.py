@@ -1,7 +1,7 @@
 """Documents in OpenAPI what the engine itself may answer, so that a route lists only its own errors."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
@@ -18,6 +18,20 @@ from brigade.errors import (
 )
 from brigade.web.problems import documented
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def secured_by(**schemes: dict[str, str]) -> Callable[[F], F]:
+    """Document a dependency as one that asks for a key in any of these ways. FastAPI's own classes for that are dependencies of
+    their own, of which each takes 15 µs of a request.
+    """
+
+    def mark(dependency: F) -> F:
+        dependency.__dict__["security_schemes"] = schemes
+        return dependency
+
+    return mark
+
 
 def document(app: FastAPI, schema: dict[str, Any]) -> dict[str, Any]:
     """Add to each operation what its dependencies and the layers around it may answer."""
@@ -30,7 +44,20 @@ def document(app: FastAPI, schema: dict[str, Any]) -> dict[str, Any]:
             operation = schema["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None:
                 _merge(operation["responses"], problems)
+                _add_security(schema, operation, dependant)
     return schema
+
+
+def _add_security(schema: dict[str, Any], operation: dict[str, Any], dependant: Dependant) -> None:
+    schemes = {name: scheme for call in _calls(dependant) for name, scheme in _schemes(call).items()}
+    if schemes:
+        schema.setdefault("components", {}).setdefault("securitySchemes", {}).update(schemes)
+        operation.setdefault("security", []).extend({name: []} for name in schemes)
+
+
+def _schemes(call: Any) -> dict[str, dict[str, str]]:
+    schemes: dict[str, dict[str, str]] = getattr(call, "security_schemes", {})
+    return schemes
 
 
 def _problems(dependant: Dependant, *, has_body: bool) -> Iterator[type[Problem]]:

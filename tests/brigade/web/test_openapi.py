@@ -6,7 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.dependencies.utils import get_dependant
 
+from brigade import require_key
+from brigade.web.openapi import document
 from tests.conftest import StartService
 from tests.length import TIMES
 
@@ -46,3 +50,21 @@ def test_every_operation_is_documented(start_service: StartService) -> None:
     assert [name for name, operation in operations.items() if not operation.get("description")] == []
     successes = {name: operation["responses"].get("200", {}) for name, operation in operations.items()}
     assert [name for name, success in successes.items() if success and not success.get("content")] == []
+
+
+def test_a_route_that_wants_a_key_says_so_and_solves_one_dependency() -> None:
+    router = APIRouter()
+
+    @router.get("/locked", dependencies=[Depends(require_key)])
+    async def locked() -> None: ...
+
+    @router.get("/open")
+    async def is_open() -> None: ...
+
+    app = FastAPI()
+    app.include_router(router)
+    schema = document(app, app.openapi())
+    assert schema["components"]["securitySchemes"].keys() == {"HTTPBearer", "APIKeyHeader"}
+    assert schema["paths"]["/locked"]["get"]["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
+    assert "security" not in schema["paths"]["/open"]["get"]
+    assert not get_dependant(path="/", call=require_key).dependencies
