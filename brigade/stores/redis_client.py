@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from brigade.settings.redis_url import read_redis_url
 
@@ -39,7 +39,7 @@ def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) 
     if place.kind == "cluster":
         nodes = [ClusterNode(*node) for node in place.nodes]
         return RedisCluster(startup_nodes=nodes, max_connections=connections * CLUSTER_CONNECTIONS, **options)
-    options |= {"max_connections": connections, "timeout": timeout_s}
+    options |= {"max_connections": connections, "timeout": timeout_s, "redis_connect_func": _greet}
     if place.kind == "server":
         return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
     asking = {
@@ -50,6 +50,17 @@ def open_redis(url: str, *, connections: int, timeout_s: float, **options: Any) 
     }
     sentinel = Sentinel(place.nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     return Redis.from_pool(_SentinelPool(place.service, sentinel, **options))  # type: ignore[no-untyped-call]
+
+
+async def _greet(connection: Any) -> None:
+    """Let a user who may not name connections (CLIENT SETNAME) do without: the name is for people who look."""
+    try:
+        await connection.on_connect()
+    except NoPermissionError as refused:
+        if connection.client_name is None or "'client" not in str(refused):
+            raise
+        connection.client_name = None
+        await connection.on_connect()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from brigade.errors import CacheUnavailable
 from brigade.stores import refusals
 from brigade.stores.breaker import Breaker
 from brigade.stores.cache import Cache
-from brigade.stores.redis_client import run_all
+from brigade.stores.redis_client import open_redis, run_all
 from brigade.stores.redis_line import Line
 from brigade.telemetry.log_throttle import LogThrottle
 from brigade.telemetry.metrics import registry
@@ -39,6 +39,18 @@ async def test_callers_at_the_same_time_get_their_own_answers(cache: Cache) -> N
     async with asyncio.TaskGroup() as group:
         for number in range(50):
             group.create_task(read(cache, number))
+
+
+async def test_a_user_who_may_not_name_connections_uses_redis(redis: Redis, redis_url: str) -> None:
+    rules = ["reset", "on", ">secret", "~*", "+@read", "+@write", "+@scripting", "+ping"]
+    await redis.execute_command("ACL", "SETUSER", "narrow", *rules)  # type: ignore[no-untyped-call]
+    server = redis_url.rpartition("@")[2].partition("/")[0]
+    narrow = open_redis(f"redis://narrow:secret@{server}", connections=1, timeout_s=5, client_name="worker")
+    assert await narrow.get("nothing") is None
+    await narrow.aclose()
+    plain = open_redis(redis_url, connections=1, timeout_s=5, client_name="worker")
+    assert await plain.client_getname() == "worker"
+    await plain.aclose()
 
 
 async def test_a_line_that_was_closed_while_idle_is_opened_again(cache: Cache, redis: Redis) -> None:
