@@ -1,5 +1,5 @@
 """Finds the route of a request at once. FastAPI tries the routes of an included router twice for each request, and those of a
-router within it four times, which took a quarter of a read and a third of a health check.
+router within it three times, which took a quarter of a read and a third of a health check.
 """
 
 import re
