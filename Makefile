@@ -37,10 +37,10 @@ lint: development ## Check style, types, imports, workflows, and what is deploye
 	@$(MAKE) --no-print-directory --keep-going lint-style lint-format lint-types lint-imports lint-workflows lint-deploy
 
 lint-style:
-	@$(BIN)/ruff check
+	@$(BIN)/ruff check || { echo "make fix mends some of these." >&2; exit 1; }
 
 lint-format:
-	@$(BIN)/ruff format --check
+	@$(BIN)/ruff format --check || { echo "make fix formats these." >&2; exit 1; }
 
 lint-types:
 	@$(BIN)/mypy

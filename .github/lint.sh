@@ -11,6 +11,6 @@ failed=0
 if command -v actionlint >/dev/null; then
     actionlint || failed=1
 else
-    echo "lint: there is no actionlint here, so expressions in workflows were not checked" >&2
+    echo "lint: skipped: there is no actionlint here, so expressions in workflows were not checked" >&2
 fi
 exit $failed

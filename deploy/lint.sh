@@ -22,7 +22,7 @@ if command -v promtool >/dev/null; then
     check deploy/alerts.yml promtool check rules deploy/alerts.yml
     check deploy/alerts.test.yml promtool test rules deploy/alerts.test.yml
 else
-    echo "lint: there is no promtool here, so the alert rules were not checked" >&2
+    echo "lint: skipped: there is no promtool here, so the alert rules were not checked" >&2
 fi
 
 manifests=$(mktemp -d)
@@ -37,7 +37,7 @@ if command -v checkov >/dev/null; then
     check policies checkov --directory "$manifests" --framework kubernetes --skip-check CKV_K8S_43,CKV_K8S_15,CKV_K8S_40 \
         --skip-download --compact --quiet
 else
-    echo "lint: there is no checkov here (requirements/policy.txt), so the manifests' policies were not checked" >&2
+    echo "lint: skipped: there is no checkov here (requirements/policy.txt), so the manifests' policies were not checked" >&2
 fi
 
 # quiet COMMAND...: fail also where it warns.
@@ -53,6 +53,6 @@ if docker compose version >/dev/null 2>&1; then
         check "$files" quiet env COMPOSE_FILE="$files" DOMAIN=example.com docker compose --profile '*' config --quiet
     done
 else
-    echo "lint: there is no docker compose here, so its files were not checked" >&2
+    echo "lint: skipped: there is no docker compose here, so its files were not checked" >&2
 fi
 exit $failed
