@@ -26,8 +26,8 @@ JOB = f"/lab/cpu/in-lane?ms={JOB_MS}"
 USERS = (16, 64)
 JOB_USERS = 4
 """Users for each worker, which is enough to keep its lane busy."""
-SIMULATED_S = 0.5
-"""Seconds of redirects to simulate, which is tens of thousands of them. Jobs are fewer, so they run as long as measured."""
+SIMULATED_S = 0.2
+"""Seconds of redirects to simulate, which is thousands of them. Jobs are fewer, so they run as long as measured."""
 
 SPINS, SPIN_S = 3, 0.3
 CALM_CORES = 0.1

@@ -207,9 +207,8 @@ def test_as_many_clients_as_there_is_room_for_are_never_refused(start: Start) ->
 
     async def sleep_again_and_again() -> Tally:
         async with Load(gunicorn.port, "/sleep?s=0.05", clients=clients, keep=True) as tally:
-            await asyncio.sleep(1.5)
+            while tally.statuses.total() <= 2 * clients:  # noqa: ASYNC110 - answers of another process
+                await asyncio.sleep(0.1)
         return tally
 
-    statuses = asyncio.run(sleep_again_and_again()).statuses
-    assert set(statuses) == {200}
-    assert statuses[200] > 2 * clients
+    assert set(asyncio.run(sleep_again_and_again()).statuses) == {200}
