@@ -39,8 +39,16 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
         logs = swarm.run("docker", "service", "logs", "--tail", "50", f"{swarm.project}_api", check=False)
         sys.stdout.write(logs.stdout + logs.stderr)
         swarm.run("docker", "stack", "rm", "--detach=false", swarm.project, check=False)
+        eventually(lambda: not remove_networks(swarm), within_s=60)
         swarm.run("docker", "swarm", "leave", "--force")  # and all that ran in it is gone
         eventually(lambda: not remove_volumes(swarm), within_s=60)
+
+
+def remove_networks(swarm: Stack) -> list[str]:
+    """What is left of them. One that outlives its swarm keeps its subnet, and the next swarm's containers wait for ever."""
+    listed = ("docker", "network", "ls", "--quiet", "--filter", f"label=com.docker.stack.namespace={swarm.project}")
+    swarm.run("docker", "network", "rm", *swarm.run(*listed).stdout.split(), check=False)
+    return swarm.run(*listed).stdout.split()
 
 
 def remove_volumes(swarm: Stack) -> list[str]:
