@@ -3,16 +3,13 @@
 import http.client
 from urllib.parse import urlsplit
 
+from loadtests.words import as_link
 from local.variables import address
-
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""A server that listens on every address has loopback too."""
 
 
 def service_url() -> str:
     host, port = address()
-    host = LOOPBACK.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return as_link(f"http://{host}:{port}")
 
 
 def is_ready(url: str, path: str) -> bool:
