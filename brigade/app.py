@@ -138,17 +138,18 @@ class Brigade(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         settings = self.settings
-        self.router.routes.insert(0, DirectRoutes(iter_route_contexts(self.routes)))
+        routes = list(iter_route_contexts(self.routes))
+        self.router.routes.insert(0, DirectRoutes(routes))
         app: ASGIApp = Head(super().build_middleware_stack(), has_own=self._serves)
         if settings.root_path:
             app = WithRootPath(app, settings.root_path)
         default = Limits(settings.request_timeout_s, settings.max_body_bytes)
-        self.limits = LimitsByRoute(iter_route_contexts(self.routes), default)
+        self.limits = LimitsByRoute(routes, default)
         app = HotPaths(Guards(app, limits=self.limits, body_timeout_s=settings.body_timeout_s), self.hot_routes)
         pages = cors(app, settings.cors_origins) if settings.cors_origins else None
         errors: dict[str, Any] = {"answer_error": pages.answer} if pages else {}
         worker = f"{socket.gethostname()}:{os.getpid()}" if settings.expose_worker else None
-        self.websockets = WebSockets(super().__call__, iter_route_contexts(self.routes), settings, worker)
+        self.websockets = WebSockets(super().__call__, routes, settings, worker)
         observe = Observe(pages or app, stats=self.stats, worker=worker, sample=settings.access_log_sample, **errors)
         self.shortcuts = Shortcuts(
             app, observe, trusted_proxies=settings.proxies_as_seen, cors=bool(settings.cors_origins)
