@@ -8,8 +8,8 @@ import asyncpg
 from brigade.cli import CommandError, Project
 from brigade.cli.servers import Connection, session
 from brigade.jobs import rows
-from brigade.jobs.failures import printable
 from brigade.settings import load_settings
+from brigade.telemetry.rendering import printable
 
 
 def main(project: Project, *, words: Sequence[str]) -> int:

@@ -1,5 +1,7 @@
 """Keeps why an attempt at a job failed."""
 
+from brigade.telemetry.rendering import printable
+
 MOST_CHARACTERS = 2000
 
 
@@ -18,9 +20,4 @@ class AttemptFailed(Exception):
             words = f"{type(error).__name__}: {error}"
         except Exception:  # noqa: BLE001 - its own `__str__` fails
             words = f"{type(error).__name__}, which cannot say why"
-        return cls(printable(words[:MOST_CHARACTERS]))
-
-
-def printable(text: str) -> str:
-    """Escape what is not, because a terminal obeys it where dead jobs are listed."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+        return cls(printable(words[:MOST_CHARACTERS]))  # a terminal shows it where dead jobs are listed

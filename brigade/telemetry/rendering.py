@@ -52,13 +52,11 @@ class _Console(structlog.dev.ConsoleRenderer):
         """Escape control characters, because a terminal obeys them, and a path or the message of an exception may hold them."""
         for key, value in event.items():
             if isinstance(value, str) and not value.isprintable():
-                event[key] = "".join(map(_shown, value)) if key in OF_SEVERAL_LINES else _escaped(value)
+                several = key in OF_SEVERAL_LINES
+                event[key] = printable(value, kept="\n\t") if several else value.encode("unicode_escape").decode()
         return super().__call__(logger, name, event)
 
 
-def _shown(letter: str) -> str:
-    return letter if letter.isprintable() or letter in "\n\t" else _escaped(letter)
-
-
-def _escaped(text: str) -> str:
-    return text.encode("unicode_escape").decode()
+def printable(text: str, *, kept: str = "\n") -> str:
+    """Escape control characters, but for those that are `kept`, because a terminal obeys them."""
+    return "".join(letter if letter.isprintable() or letter in kept else ascii(letter)[1:-1] for letter in text)
