@@ -5,19 +5,13 @@ compose` finds its files as always: COMPOSE_FILE, COMPOSE_PROJECT_NAME, .env.
 """
 
 import json
-import math
-import os
-import shutil
 import subprocess
 import sys
 import time
 
-try:
-    PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 120)
-except ValueError:
-    PATIENCE_S = math.nan
-if not 0 < PATIENCE_S < math.inf:
-    sys.exit("ROLLOUT_TIMEOUT_S is a number of seconds, such as 120.")
+from patience import read_patience_s, require_docker
+
+PATIENCE_S = read_patience_s(120)
 
 
 class Failed(Exception):
@@ -79,8 +73,7 @@ def replace(old: str) -> str:
 
 
 def main() -> None:
-    if shutil.which("docker") is None:
-        sys.exit("docker is missing: install it.")
+    require_docker()
     remove_stopped("api")
     old, new = containers(), list[str]()
     if not old:

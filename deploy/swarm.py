@@ -6,27 +6,20 @@ deploy` does not take. A change of the image or of a variable is a rolling updat
 
 import hashlib
 import json
-import math
-import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-try:
-    PATIENCE_S = float(os.environ.get("ROLLOUT_TIMEOUT_S") or 300)
-except ValueError:
-    PATIENCE_S = math.nan
-if not 0 < PATIENCE_S < math.inf:
-    sys.exit("ROLLOUT_TIMEOUT_S is a number of seconds, such as 300.")
+from patience import read_patience_s, require_docker
+
+PATIENCE_S = read_patience_s(300)
 NOT_IN_SWARM = {"build", "depends_on", "profiles", "restart", "security_opt", "shm_size"}
 
 
 def main() -> None:
-    if shutil.which("docker") is None:
-        sys.exit("docker is missing: install it.")
+    require_docker()
     config = json.loads(docker("compose", "config", "--format", "json"))
     stack = config.pop("name")
     for service in config["services"].values():
