@@ -23,6 +23,7 @@ HEADROOM = 5
 GENERATIONS = 2
 """A reload starts new workers before the old ones go, so for a while each worker exists twice."""
 
+FEWER_JOBS = "lower JOBS_RUNNERS or JOBS_CONCURRENCY"
 RUNNER_CONNECTIONS = 2
 """Postgres connections of a runner of jobs beside one for each job: it listens, and it takes jobs."""
 
@@ -150,7 +151,7 @@ def _budget(
         why = f"client connections to the pooler, which may have {room} to Postgres: max_connections {server} less "
         return _given(settings, "db_connection_budget", f"{why}{reserved + HEADROOM + runners}")
     if max_connections is not None and settings.db_connection_budget > room:
-        mend = [f"lower it to {room}"] if room > 0 else ["lower JOBS_RUNNERS or JOBS_CONCURRENCY"] if runners else []
+        mend = [f"lower it to {room}"] if room > 0 else [FEWER_JOBS] if runners else []
         raise ConfigurationError(
             f"DB_CONNECTION_BUDGET ({settings.db_connection_budget}) is more than Postgres has for this service: "
             f"{' or '.join([*mend, 'raise max_connections'])} "
@@ -180,11 +181,7 @@ def _over_budget(settings: Settings, budget: int, most: int, jobs: bool) -> str:
     asked, replicas = settings.web_concurrency, settings.replicas
     mend = [f"lower WEB_CONCURRENCY to {most}"] if most >= 1 else []
     mend += ["lower REPLICAS"] if replicas > 1 else []
-    mend += (
-        ["lower JOBS_RUNNERS or JOBS_CONCURRENCY"]
-        if jobs and settings.jobs_runners and not settings.db_connection_budget
-        else []
-    )
+    mend += [FEWER_JOBS] if jobs and settings.jobs_runners and not settings.db_connection_budget else []
     mend += ["raise DB_CONNECTION_BUDGET" if settings.db_connection_budget else "raise max_connections of Postgres"]
     who = f"WEB_CONCURRENCY={asked}" if asked else "One worker"
     return (
