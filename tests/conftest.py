@@ -84,7 +84,7 @@ TOGETHER = (("tests/e2e/compose/",), ("tests/e2e/", "tests/brigade/lab/"), ("tes
 
 
 class OneAtATime(LoadScopeScheduling):  # type: ignore[misc]
-    """Any other test goes where there is room."""
+    """Keeps what is `TOGETHER` in one process; any other test goes where there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((folders[0] for folders in TOGETHER if nodeid.startswith(folders)), nodeid)

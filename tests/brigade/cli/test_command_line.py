@@ -71,7 +71,7 @@ def test_rehearsal_starts_and_ends_without_a_server_that_answers(run: Run) -> No
 
 
 def test_rehearsal_knows_the_connections_of_the_server(run: Run, tmp_path: Path) -> None:
-    """As `run` does: 50 workers, twice over while a reload runs, are more than Postgres has by default."""
+    """The rehearsal asks the server, as `run` does: 50 workers, twice in a reload, are more than Postgres has by default."""
     settings = {"fsync": "off", "max_connections": "150"}
     with Postgres(tmp_path / "postgres", settings=settings) as server:
         variables = {"DATABASE_URL": server.complete_url, "REDIS_URL": "redis://127.0.0.1:1/0", "WEB_CONCURRENCY": 50}

@@ -191,7 +191,7 @@ def test_metrics_answer_after_and_beside_clients_that_end_no_head(start_service:
 
 
 def test_clients_that_say_nothing_hold_up_neither_metrics_nor_probes(start_service: StartService) -> None:
-    """As the connections that a browser opens in reserve."""
+    """A browser opens such connections in reserve."""
     port = free_port()
     start_service(workers=1, OPS_PORT=port)
     with ExitStack() as clients:

@@ -1,4 +1,4 @@
-"""What Python would write to stderr as text, in a process of its own."""
+"""The log has what Python would write to stderr as text, which is tried in a process of its own."""
 
 import json
 import os

@@ -92,7 +92,7 @@ class Load:
 
     @property
     def lost(self) -> list[Outcome]:
-        """What was not done, but for what Postgres had no time for on this machine: no rollout is to blame for that."""
+        """Return what was not done, but for what Postgres had no time for here: no rollout is to blame for that."""
         return [each for each in self.outcomes if not each.wanted and NO_TIME not in each.problem]
 
     @property

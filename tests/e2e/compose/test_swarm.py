@@ -45,7 +45,7 @@ def swarm(stack: Stack, clone: Path) -> Iterator[Stack]:
 
 
 def remove_networks(swarm: Stack) -> list[str]:
-    """What is left of them. One that outlives its swarm keeps its subnet, and the next swarm's containers wait for ever."""
+    """Return what is left. A network that outlives its swarm keeps its subnet, and the next swarm waits for ever."""
     listed = ("docker", "network", "ls", "--quiet", "--filter", f"label=com.docker.stack.namespace={swarm.project}")
     swarm.run("docker", "network", "rm", *swarm.run(*listed).stdout.split(), check=False)
     return swarm.run(*listed).stdout.split()

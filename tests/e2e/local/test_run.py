@@ -60,7 +60,7 @@ def shell_of_others(clone: Clone) -> dict[str, str]:
 
 
 def test_make_run_serves_from_a_fresh_clone_and_sooner_again(clone_for: Callable[[str], Clone]) -> None:
-    """As an ordinary user, where there is one; the first minutes of a newcomer are those of who runs the tests."""
+    """The user is an ordinary one, where there is one; a newcomer's first minutes are those of who runs the tests."""
     clone = clone_for(users()[-1])
     first = clone.start("make", "run", **shell_of_others(clone))
     first_s = first.wait_ready()
