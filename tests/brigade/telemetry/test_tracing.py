@@ -190,7 +190,9 @@ def test_a_sampler_is_asked_once_for_each_request(start_service: StartService, r
     assert unwanted.is_success
     eventually(partial(receiver.holds, wanted, {"GET /links/{code}"}))
     for name in ("GET /links/{code}", "GET /r/{code}"):
-        assert 25 < sum(span.name == name and span.trace_id.hex() != wanted for span in receiver.spans) < 75
+        # An exporter that waits in vain for its answer sends the same spans again.
+        drawn = {span.span_id for span in receiver.spans if span.name == name and span.trace_id.hex() != wanted}
+        assert 25 < len(drawn) < 75
     assert not receiver.of(TRACE)
     service.stop()
     lines = [json.loads(line) for line in service.log().splitlines()]
