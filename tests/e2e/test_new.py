@@ -16,8 +16,9 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
+from local.git import Refusal
+from local.naming import check_name
 from local.process import free_port
-from local.project import Refusal, check_name
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
