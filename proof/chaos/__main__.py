@@ -15,8 +15,9 @@ from proof.arguments import at_least, kept_folder, one_or_more
 from proof.bench.deployment import backends, deployment
 from proof.chaos.drill import Verdict, drill
 from proof.chaos.faults import FAULTS, Fault
+from proof.chaos.outage import STORES, outlast
 from proof.chaos.overload import KEEPS, ROUTES, Climb, climb
-from proof.chaos.report import print_climbs, print_lines, print_sieges, print_table, print_waves, write
+from proof.chaos.report import print_climbs, print_lines, print_outage, print_sieges, print_table, print_waves, write
 from proof.chaos.siege import CLIENTS, SETTINGS, besiege
 from proof.chaos.soak import soak
 from proof.chaos.stage import stage
@@ -31,7 +32,10 @@ QUICK_JOBS = 60
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.without and not given.soak:
+        parser.error("--without needs --soak MINUTES")
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     raise_file_limit()
     try:
@@ -40,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
                 return overload(console, patience)
             if given.siege:
                 return siege(given.siege, console, patience)
+            if given.soak and given.without:
+                return uvloop.run(_outlast(given, console, patience))
             if given.soak:
                 return uvloop.run(_soak(given, console, patience))
             verdicts = uvloop.run(_strike(given, console, patience))
@@ -102,6 +108,16 @@ async def _soak(given: argparse.Namespace, console: Console, patience: Patience)
     return int(tally.sent != tally.outcomes["answered"] or not all(line.flat for line in lines))
 
 
+async def _outlast(given: argparse.Namespace, console: Console, patience: Patience) -> int:
+    async with stage(given.out / "chaos.log") as built, Traffic(built.url, built.codes) as traffic:
+        patience.step(f"The outage of {given.without}", FAULT_S + 60 * given.soak)
+        outage = await outlast(built, traffic, given.without, given.soak)
+    print_outage(outage, given.soak, console)
+    told = {"clicks": outage.clicks, "counted": outage.counted, "samples": outage.samples}
+    (given.out / "outage.json").write_text(json.dumps(told | {"lines": [asdict(line) for line in outage.lines]}))
+    return int(not outage.is_kept)
+
+
 def _chosen(given: argparse.Namespace) -> list[Fault]:
     if given.only:
         return [fault for fault in FAULTS if fault.name in given.only]
@@ -118,6 +134,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help=f"of: {'; '.join(names)}")
     parser.add_argument(
         "--soak", type=at_least(float, 0.1), metavar="MINUTES", help="no faults: is what the workers hold flat?"
+    )
+    parser.add_argument(
+        "--without", choices=STORES, help="with --soak: this store refuses meanwhile, and 20,000 links are followed"
     )
     parser.add_argument(
         "--overload", action="store_true", help="no faults: five times as many requests as it can answer"

@@ -65,7 +65,7 @@ async def _drill(fault: Fault, stage: Stage, traffic: Traffic) -> Verdict:
     verdict.recovered_s = await _recovered_s(stage, tally, over)
     traffic.asking.clear()  # nobody asks while clicks are counted
     await asyncio.sleep(0.4)  # for clients that ask already
-    counted = await _count(stage, clicks_before + tally.clicks, until=time.monotonic() + COUNTED_WITHIN_S)
+    counted = await count_clicks(stage, clicks_before + tally.clicks, until=time.monotonic() + COUNTED_WITHIN_S)
     _fill(verdict, tally, counted - clicks_before, time.monotonic() - began)
     verdict.broken += _broken(verdict, fault, tally)
     return verdict
@@ -83,7 +83,8 @@ async def _recovered_s(stage: Stage, tally: Tally, over: float) -> float:
     return math.inf
 
 
-async def _count(stage: Stage, expected: int, *, until: float) -> int:
+async def count_clicks(stage: Stage, expected: int, *, until: float) -> int:
+    """Return the clicks in Postgres as soon as they are as many as expected, or when the time is `until`."""
     while (counted := await stage.clicks()) < expected and time.monotonic() < until:  # noqa: ASYNC110 - Postgres sets no event
         await asyncio.sleep(0.1)
     await asyncio.sleep(1)  # for one too many

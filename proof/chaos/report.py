@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proof.chaos.drill import Verdict
+from proof.chaos.outage import Outage
 from proof.chaos.overload import HEALTH, KEEPS, RAMP_S, SECONDS, Climb, p99_ms
 from proof.chaos.siege import Siege
 from proof.chaos.soak import Line
@@ -49,6 +50,17 @@ def print_lines(tally: Tally, lines: Sequence[Line], minutes: float, console: Co
         verdict = "[green]flat[/]" if line.flat else "[bold red]grows[/]"
         table.add_row(line.quantity, f"{line.first:.1f}", f"{line.last:.1f}", f"{line.per_hour:+.1f}", verdict)
     console.print(table)
+
+
+def print_outage(outage: Outage, minutes: float, console: Console) -> None:
+    print_lines(outage.visitors, outage.lines, minutes, console)
+    followers = outage.followers
+    console.print(
+        f"{followers.sent:,} other links were followed: {dict(followers.outcomes)} {dict(followers.wrong) or ''}"
+    )
+    console.print(
+        f"{outage.counted:,} clicks were counted of {outage.clicks:,}, {outage.counted_after_s:.1f} s after the store was back"
+    )
 
 
 def print_waves(climb: Climb, console: Console) -> None:

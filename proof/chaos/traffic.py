@@ -53,9 +53,13 @@ class Tally:
 
 
 class Traffic:
-    def __init__(self, url: str, codes: Sequence[str]) -> None:
+    def __init__(
+        self, url: str, codes: Sequence[str], *, kinds: Sequence[Kind] = KINDS, kept: int = KEPT, fresh: int = FRESH
+    ) -> None:
         self.url = url
         self.codes = codes
+        self._kinds, self._shares = kinds, [kind.share for kind in kinds]
+        self._keeps = [*[True] * kept, *[False] * fresh]
         self.tally = Tally()
         self._numbers = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,8 +68,7 @@ class Traffic:
         """While it is not set, everybody waits."""
 
     async def __aenter__(self) -> "Traffic":
-        visitors = [*[True] * KEPT, *[False] * FRESH]
-        self._tasks = [asyncio.create_task(self._visit(keep=keep)) for keep in visitors]
+        self._tasks = [asyncio.create_task(self._visit(keep=keep)) for keep in self._keeps]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -97,7 +100,7 @@ class Traffic:
 
     async def _ask(self, connection: Connection | None) -> Connection | None:
         """The connection, if it is kept."""
-        (kind,) = random.choices(KINDS, [kind.share for kind in KINDS])  # noqa: S311
+        (kind,) = random.choices(self._kinds, self._shares)  # noqa: S311
         request, began, tally, cut = self._request(kind), time.monotonic(), self.tally, False
         while time.monotonic() < began + PATIENCE_S:
             try:

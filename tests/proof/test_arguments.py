@@ -40,5 +40,11 @@ def test_an_argument_with_which_nothing_comes_of_it_is_refused(
     assert f"argument {words[0]}" in capsys.readouterr().err
 
 
+def test_an_outage_needs_its_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        chaos.main(["--without", "redis"])
+    assert "--without needs --soak MINUTES" in capsys.readouterr().err
+
+
 def test_the_folder_of_the_results_is_made(tmp_path: Path) -> None:
     assert prove._parser().parse_args(["--out", str(tmp_path / "a" / "b")]).out.is_dir()

@@ -48,6 +48,14 @@ def test_nothing_is_lost_and_every_click_is_counted_whatever_fails(tmp_path: Pat
     assert "| SIGTERM, and a new start |" in (tmp_path / "chaos.md").read_text()
 
 
+def test_every_click_of_an_outage_arrives_when_redis_is_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "proof.chaos", "--soak", "0.1", "--without", "redis", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    told = json.loads((tmp_path / "outage.json").read_text())
+    assert told["counted"] == told["clicks"] > 1000, done.stdout + done.stderr
+    assert "'lost'" not in done.stdout + done.stderr
+
+
 def test_a_visitor_whose_connection_was_reset_unasked_asks_again() -> None:
     async def ask() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
