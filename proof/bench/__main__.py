@@ -60,8 +60,8 @@ def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) ->
         raw["servers"] = {name: asdict(peer) for name, peer in compared.items()}
     if "cpu" in parts:
         beside = cpu.beside_redirects(backends, rounds=rounds, seconds=2 * seconds, progress=progress)
-        rates = cpu.over_workers(backends, rounds=rounds, seconds=seconds, progress=progress)
-        found += figures.of_cpu_work(beside, rates)
+        jobs, turns = cpu.over_workers(backends, rounds=rounds, seconds=seconds, progress=progress)
+        found += [*figures.of_cpu_beside(beside), *figures.of_cpu_scaling(jobs, turns)]
         raw["cpu"] = {name: [[asdict(part) for part in pair] for pair in pairs] for name, pairs in beside.items()}
     if "connections" in parts:
         spread = connections.spread(backends, workers=(4, 8), progress=progress)

@@ -1,6 +1,9 @@
 """A route that computes, beside the redirect and on more workers."""
 
 import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from statistics import median
 
 from proof.bench.client import Result
@@ -8,12 +11,15 @@ from proof.bench.deployment import ITERATIONS_PER_MS, Backends, Deployment, depl
 from proof.bench.generator import at_rate, saturate
 from proof.bench.routes import Progress
 from proof.bench.servers import SERVERS
+from proof.prove.generate import run_spin
 
 JOB_MS = 50
 JOBS_AT_ONCE = 4
 """Jobs under way at once for each worker."""
 REDIRECTS_PER_S = 25
 """More than the textbook can do meanwhile would only measure how long its queue gets."""
+SPIN_STARTS_S = 1.0
+"""Seconds in which the processes start, before they compute."""
 IN_LANE, IN_TEXTBOOK = f"/lab/cpu/in-lane?ms={JOB_MS}", f"/cpu?iterations={JOB_MS * ITERATIONS_PER_MS}"
 
 
@@ -49,15 +55,28 @@ def _compute(server: Deployment, connections: int, seconds: int) -> Result:
     return saturate(server.url, [path], connections=connections, seconds=seconds)
 
 
-def over_workers(backends: Backends, *, rounds: int, seconds: int, progress: Progress) -> dict[int, float]:
-    """CPU jobs a second of ours with one worker and with two."""
+def over_workers(
+    backends: Backends, *, rounds: int, seconds: int, progress: Progress
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Return CPU jobs a second of ours with one worker and with two, and what as many bare processes do, which is the limit."""
     with (
+        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes,
         deployment("ours", backends, LAB_ENABLED="1") as one,
         deployment("ours", backends, workers=2, LAB_ENABLED="1") as two,
     ):
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        jobs, turns = ({1: list[float](), 2: list[float]()} for _ in range(2))
         for _ in range(rounds):
             for workers, server in ((1, one), (2, two)):
                 progress(f"CPU work, {workers} workers")
-                rates[workers].append(_compute(server, JOBS_AT_ONCE * workers, seconds).rps)
+                jobs[workers].append(_compute(server, JOBS_AT_ONCE * workers, seconds).rps)
+                turns[workers].append(_spin(processes, workers, seconds))
+    return _medians(jobs), _medians(turns)
+
+
+def _medians(rates: dict[int, list[float]]) -> dict[int, float]:
     return {workers: median(each) for workers, each in rates.items()}
+
+
+def _spin(processes: ProcessPoolExecutor, count: int, seconds: int) -> float:
+    begin = time.monotonic() + SPIN_STARTS_S
+    return sum(each.result() for each in [processes.submit(run_spin, begin, begin + seconds) for _ in range(count)])
