@@ -10,6 +10,7 @@ from brigade import resources_of
 from service.features.links import metrics, qr
 from service.features.links.clicks import Clicks
 from service.features.links.live import Live
+from service.features.links.making import Maker
 from service.features.links.resolve import Resolver
 
 DRAWN_BYTES = 4 * 2**20
@@ -17,6 +18,7 @@ DRAWN_BYTES = 4 * 2**20
 
 
 class State(TypedDict):
+    maker: Maker
     resolver: Resolver
     clicks: Clicks
     drawn: qr.Drawn
@@ -29,6 +31,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     async with Clicks(resources) as clicks:
         tell_clicks, live = metrics.watch(clicks), Live(resources.pg)
         yield {
+            "maker": Maker(resources.pg, resources.cache),
             "resolver": Resolver(resources.pg, resources.cache, resources.replica),
             "clicks": clicks,
             "drawn": qr.Drawn(DRAWN_BYTES),

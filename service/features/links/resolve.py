@@ -6,7 +6,7 @@ import re
 import time
 from functools import partial
 
-from brigade import CacheUnavailable, Unavailable
+from brigade import CacheUnavailable
 from brigade.hot import Attempt, Coalescer, note
 from brigade.stores import Cache, Pool, Replica, in_time
 from service.features.links import metrics
@@ -29,7 +29,6 @@ class Resolver:
         self._cached = Coalescer(self._read_cache)
         self._stored = Coalescer(self._read_store, join_in_flight=True)
         self._links = Coalescer(partial(read_links, pg), max_calls=2)
-        self._made = Coalescer(self._fill_cache)
 
     def look_up(self, code: str) -> "asyncio.Future[Target | None] | None":
         """Look a code up in Redis, or return None if it is not a code.
@@ -78,17 +77,6 @@ class Resolver:
         if link is None:
             raise LinkNotFound(f"No link has the code {code!r}.")
         return link
-
-    async def announce(self, link: Link) -> None:
-        """It has just been made, and Redis may hold that its code is unknown; if Redis is away, for some seconds more."""
-        began_s = time.perf_counter()
-        with contextlib.suppress(Unavailable):
-            await self._made.get((link.code, Target.of(link)))
-        note("redis", began_s, span="redis fill")
-
-    async def _fill_cache(self, made: list[tuple[str, Target]]) -> dict[tuple[str, Target], None]:
-        await fill_targets(self.cache, dict(made))
-        return {}
 
     async def _read_cache(self, codes: list[str]) -> dict[str, Target]:
         found = await read_targets(self.cache, codes)

@@ -33,6 +33,7 @@ from service.features.links import metrics, qr, store
 from service.features.links.cache import Target, bury_target
 from service.features.links.errors import CodeTaken, LinkExpired, LinkNotFound, UrlLeadsBack
 from service.features.links.lifespan import State, lifespan
+from service.features.links.making import Maker
 from service.features.links.previews import is_preview
 from service.features.links.resolve import Resolver
 from service.features.links.schemas import Code, DrawingQuery, LinkPage, NewLink, ShortLink
@@ -84,10 +85,8 @@ async def create_link(new: NewLink, request: Request, response: Response) -> Sho
     """Make a short link. It leads to exactly the URL that was sent."""
     base = base_of(request)
     refuse_own(new.url, bases={base, location(request, "")})
-    pg = resources_of(request.app).pg  # by the request, as its like: FastAPI takes 15 µs for a dependency
-    link = await store.insert_link(pg, url=new.url, code=new.code, expires_at=new.expires_at)
-    resolver: Resolver = request.state.resolver
-    await resolver.announce(link)
+    maker: Maker = request.state.maker
+    link = await maker.make(url=new.url, code=new.code, expires_at=new.expires_at)
     response.headers["Location"] = f"{base}links/{link.code}"
     return ShortLink.of(link, base=base)
 

@@ -21,6 +21,10 @@ INSERT_LINK = """
 INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 RETURNING id, code, url, created_at, expires_at, clicks
 """
+INSERT_LINKS = """
+INSERT INTO links (code, url, expires_at) SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
+ON CONFLICT DO NOTHING RETURNING id, code, url, created_at, expires_at, clicks
+"""
 # For reads, and for redirects that Redis does not know: a column that is added here makes those slower.
 READ_LINKS = "SELECT id, code, url, created_at, expires_at, clicks FROM links WHERE code = ANY($1::text[])"
 # Of a replica that is not far behind. It knows that by its last commit, so when there is none it is taken to be.
@@ -59,6 +63,15 @@ class Link:
     clicks: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A link to be made. Two drafts of the same values are two links."""
+
+    code: str
+    url: str
+    expires_at: datetime | None
+
+
 def random_code(length: int) -> str:
     number, code = secrets.randbelow(len(ALPHABET) ** length), ""  # once: each call of the system takes 1.5 µs
     for _ in range(length):
@@ -87,6 +100,15 @@ async def insert_link(
             if row:
                 return Link(**row)
     raise CodeTaken(f"Choose another code than {code!r}." if code else "No random code was free.")
+
+
+async def insert_links(pg: Pool, drafts: Sequence[Draft]) -> dict[Draft, Link]:
+    """Make the links whose codes are free, in one statement, which makes all of them or none."""
+    by_code = {draft.code: draft for draft in reversed(drafts)}  # of two with the same code Postgres takes the first
+    values = zip(*((draft.code, draft.url, draft.expires_at) for draft in drafts), strict=True)
+    async with ask(pg) as connection:
+        rows = await connection.fetch(INSERT_LINKS, *values)
+    return {by_code[row["code"]]: Link(**row) for row in rows}
 
 
 async def read_links(pg: Pool, codes: Sequence[str]) -> dict[str, Link]:
