@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from brigade.app import Brigade
 from brigade.testing.ports import free_port
 from brigade.testing.running import RunningService
 
-__all__ = ["CreateApp", "RunningService", "Servers", "StartService"]
+__all__ = ["CreateApp", "RunningService", "Servers", "StartService", "new_database"]
 
 CreateApp = Callable[..., Brigade]
 _numbers = itertools.count()
@@ -53,15 +53,22 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
 
 
-@pytest.fixture
-def database_url(servers: Servers, create_app: CreateApp) -> Iterator[str]:
-    """An empty, migrated database."""
+@contextmanager
+def new_database(servers: Servers, create_app: CreateApp) -> Iterator[str]:
+    """Copy the migrated, empty database, for a fixture of any scope."""
     template = _templates.get(servers.database_url) or _migrate(servers.database_url, package_of(create_app))
     name = f"test_{os.getpid()}_{next(_numbers)}"
     _execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _database(servers.database_url, name)
     with suppress(OSError, asyncpg.PostgresError):  # a test may have stopped the server
         _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(servers: Servers, create_app: CreateApp) -> Iterator[str]:
+    """An empty, migrated database."""
+    with new_database(servers, create_app) as url:
+        yield url
 
 
 @pytest.fixture
