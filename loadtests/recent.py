@@ -59,7 +59,7 @@ class Recent:
         return {
             "in_flight": worker.in_flight,
             "cpu_percent": worker.told["cpu_percent"],
-            "loop_lag_ms": worker.for_ms if stands else worker.told["loop_lag_ms"]["p99"],
+            "loop_lag_ms": worker.for_ms if stands else worker.told["loop_lag_ms"]["last_second"],
             "answers": round(answers / self._elapsed_s, 1),
         }
 

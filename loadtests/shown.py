@@ -53,7 +53,7 @@ def _row(worker: Worker, served: Counter[str], total: int) -> dict[str, Any]:
         "share": f"{answers / total:.0%}" if total else "",
         "in_flight": worker.in_flight,
         "streams": told.get("streams", 0),
-        "loop_lag_ms": round(told["loop_lag_ms"]["p99"], 1),
+        "loop_lag_ms": round(told["loop_lag_ms"]["last_second"], 1),
         "cpu_percent": told["cpu_percent"],
         "cpu_lane": f"{lane['running']} of {lane['threads']} run, {lane['waiting']} wait",
         "memory_mb": told["rss_mb"],

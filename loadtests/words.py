@@ -96,7 +96,7 @@ def _noted(worker: Worker) -> str:
 def _serving(living: Sequence[Worker], second: Second) -> str:
     in_flight = [worker.in_flight for worker in living]
     cpu = [worker.told["cpu_percent"] for worker in living]
-    lag = max(worker.told["loop_lag_ms"]["p99"] for worker in living)
+    lag = max(worker.told["loop_lag_ms"]["last_second"] for worker in living)
     if len(living) == 1:
         has = f"Worker {living[0].number} has {_requests(in_flight[0])} in flight at once and uses {cpu[0]:.0f} % of a core"
     else:

@@ -104,7 +104,7 @@ class Workers:
             worker.state, worker.for_ms = state["state"], state["stalled_ms"]
             answered = state["id"] == answered_by
             worker.in_flight = max(0, state["in_flight"] - answered)
-            stood_ms = min(took_ms, state["loop_lag_ms"]["max"])
+            stood_ms = min(took_ms, state["loop_lag_ms"]["last_second"])
             if state.get("silent"):
                 worker.state = "silent"
             elif answered and worker.state == "serving" and stood_ms >= FROZEN_MS:

@@ -19,9 +19,13 @@ FROZEN_MS = 300
 
 
 class LoopLag(BaseModel):
+    """Milliseconds by which the loop turned later than due: percentiles of the last ten seconds."""
+
     p50: float
     p99: float
     max: float
+    last_second: float = 0.0
+    """The most of the last second, so that what went before is not taken for what is now."""
 
 
 class LaneState(BaseModel):

@@ -5,6 +5,9 @@ import { element } from "./dom.js";
 
 const TOP_PX = 60;
 const BOTTOM_PX = 80;
+const ROW_PX = 12;
+const ROWS = 4;
+const APART_PX = 8;
 const followed = new WeakSet();
 let lines = [];
 
@@ -30,6 +33,19 @@ function mark(chart, place) {
   });
   for (const old of place.querySelectorAll(".stage-mark")) old.remove();
   place.append(...marks);
+  putInRows(marks.filter(({ hidden }) => !hidden));
+}
+
+/** A name that would stand in an earlier one goes a row lower. Where no row has room, its number stands below them. */
+function putInRows(marks) {
+  const ends = Array(ROWS).fill(-Infinity);
+  for (const { offsetLeft: left, firstChild: name } of marks) {
+    const free = ends.slice(0, ROWS).findIndex((end) => end <= left);
+    const row = free < 0 ? ROWS : free;
+    if (row === ROWS) name.textContent = name.textContent.replace(/:.*/, "");
+    name.style.top = `${row * ROW_PX}px`;
+    ends[row] = left + name.offsetLeft + name.offsetWidth + APART_PX;
+  }
 }
 
 function chartOf(place) {

@@ -20,7 +20,7 @@ const COLUMNS = [
   ["Answers", "answers"],
   ["Share", "share"],
   ["CPU (%)", "cpu_percent"],
-  ["Loop lag p99 (ms)", "loop_lag_ms"],
+  ["Loop late (ms)", "loop_lag_ms"],
   ["CPU lane", "cpu_lane"],
   ["Memory (MB)", "memory_mb"],
   ["Id", "id"],

@@ -77,7 +77,7 @@ def pretended(worker: str, **more: Any) -> dict[str, Any]:
         "silent": False,
         "started_at": float(ord(worker[-1])),
         "in_flight": 3,
-        "loop_lag_ms": {"p50": 0.4, "p99": 2.5, "max": 9.0},
+        "loop_lag_ms": {"p50": 0.4, "p99": 900.0, "max": 950.0, "last_second": 2.5},  # it was blocked some seconds ago
         "cpu_percent": 10.0,
         "cpu_lane": {"running": 1, "waiting": 2, "threads": 1},
         "rss_mb": 88.4,

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_answers_are_counted_by_worker(
     assert (a["share"], b["share"]) in {("75%", "25%"), ("76%", "24%"), ("74%", "26%")}
     assert (b["loop_lag_ms"], b["cpu_percent"], b["cpu_lane"]) == (2.5, 31.0, "1 of 1 run, 2 wait")
     assert (b["worker"], b["state"]) == ("2", "serving")
+    assert _points(ui)[-1]["workers"]["2"]["loop_lag_ms"] == 2.5
 
 
 def test_what_a_dead_process_of_locust_counted_stays_and_its_users_move(
@@ -237,3 +239,23 @@ def test_rows_can_be_downloaded(pretended_service: PretendedService, start_locus
     assert row["cpu_percent"] == [93.5, 31.0]
     assert row["ping_p50_ms"] > 0
     assert json.loads((tmp_path / "runs.jsonl").read_text()) == row
+
+
+def test_names_of_short_stages_do_not_overlap_in_the_charts(
+    pretended_service: PretendedService, start_locust: StartLocust, browser: Browser
+) -> None:
+    ui = start_locust("-f", LESSON, "--host", pretended_service.url, "--stage-s", "1", "--autostart")
+    page = browser.new_page(viewport={"width": 700, "height": 900})
+    page.goto(f"{ui.url}/?tab=charts")
+    names = page.locator("[_echarts_instance_]").first.locator(".stage-mark:not([hidden]) span")
+    expect(names).to_have_count(4, timeout=40_000)
+    boxes = names.evaluate_all("names => names.map((name) => name.getBoundingClientRect().toJSON())")
+    for one, other in combinations(boxes, 2):
+        assert (
+            one["right"] <= other["left"]
+            or other["right"] <= one["left"]
+            or one["bottom"] <= other["top"]
+            or other["bottom"] <= one["top"]
+        )
+    page.screenshot(path=SHOTS / "locust-marks.png")
+    page.close()

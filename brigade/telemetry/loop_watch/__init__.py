@@ -91,4 +91,16 @@ class LoopWatch:
     def lag_ms(self) -> dict[str, float]:
         lags = sorted(self.lags_ms) or [0.0]
         at = {"p50": len(lags) // 2, "p99": len(lags) * 99 // 100, "max": len(lags) - 1}
-        return {name: round(lags[index], 3) for name, index in at.items()}
+        percentiles = {name: round(lags[index], 3) for name, index in at.items()}
+        return {**percentiles, "last_second": round(self._worst_ms(within_s=1.0), 3)}
+
+    def _worst_ms(self, *, within_s: float) -> float:
+        """Return how late the loop was at most in the last seconds; a turn that is due by now counts, too."""
+        now_s, due_s = time.perf_counter(), self.watchdog.due_s
+        worst_ms, came_s = max(0.0, (now_s - due_s) * 1000), due_s - self.interval_s
+        for late_ms in reversed(list(self.lags_ms)):
+            if came_s < now_s - within_s:
+                break
+            worst_ms = max(worst_ms, late_ms)
+            came_s -= self.interval_s + late_ms / 1000
+        return worst_ms

@@ -129,6 +129,16 @@ async def test_awaiting_is_no_incident(watch: LoopWatch) -> None:
     assert sum(watch.lag_buckets) > 5
 
 
+async def test_a_block_is_the_worst_of_its_own_second(watch: LoopWatch) -> None:
+    time.sleep(0.3)  # noqa: ASYNC251
+    assert watch.lag_ms()["last_second"] >= 250, "the turn that is due"
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        if watch.lag_ms()["last_second"] < 250:
+            break
+    assert watch.lag_ms()["last_second"] < 250 <= watch.lag_ms()["max"]
+
+
 async def test_the_request_on_the_loop_is_known(watch: LoopWatch) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         time.sleep(0.3)  # noqa: ASYNC251
