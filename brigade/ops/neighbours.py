@@ -42,13 +42,16 @@ class Neighbours:
         return since_s
 
     def judge(self, state: WorkerState, beat: bytes) -> WorkerState | None:
-        """Return the state as the system tells it now: another one for a stopped process, None for one that ended."""
+        """Return the state as the system tells it now: another one for a stopped process, None for one that ended.
+
+        One that was draining has not died: it is told until Redis forgets it.
+        """
         if not self.is_other(state):
             return state
         silent_s = time.monotonic() - self.hear(state, beat)
         status = self._status(state, silent_s)
         if status == psutil.STATUS_ZOMBIE:
-            return None
+            return state if state.state == "draining" else None
         if status == psutil.STATUS_STOPPED or silent_s >= SILENT_S:
             update = {"state": "frozen", "silent": True, "stalled_ms": round(silent_s * 1000)}
             return state.model_copy(update=update)

@@ -19,6 +19,7 @@ from brigade.errors import CacheUnavailable
 from brigade.ops.neighbours import Neighbours
 from brigade.ops.workers import OwnState, WorkerState
 from brigade.resources import Resources
+from brigade.server.lifecycle import lifecycle
 from brigade.stores import copies
 from brigade.stores.redis_client import open_redis
 from brigade.stores.redis_errors import REDIS_FAILURES
@@ -30,6 +31,8 @@ PUBLISH_EVERY_S = 0.5
 SIGN_EVERY_S = 1.0
 FORGET_AFTER_MS = 4000
 """A worker on a host that is gone disappears within 5 s; seven writes may be late before a live one does."""
+LEFT_FOR_MS = 1000
+"""How long a worker that has left is still told as draining, so that who asks now and then does not take it for dead."""
 TIMEOUT_S = 0.5
 
 
@@ -84,24 +87,30 @@ class Registry:
             await left.wait()
             await end(task)
             with contextlib.suppress(*REDIS_FAILURES):
-                await client.delete(self._key)
+                if lifecycle.leaving:
+                    await client.set(self._key, self._news(), px=LEFT_FOR_MS, xx=True)
+                else:
+                    await client.delete(self._key)
         finally:
             await client.aclose()
 
     async def _publish(self, client: Any) -> None:
-        if self.resources.cache.is_foreign:
+        if self.resources.cache.is_foreign or lifecycle.rehearsing:
             return
         now_s = time.monotonic()
         if sign := now_s - self._signed_s >= SIGN_EVERY_S:
             self.own.measure_cpu()
         async with client.pipeline(transaction=False) as pipe:
-            pipe.set(self._key, _value(b"%d" % next(self._beats), self.own.read()), px=FORGET_AFTER_MS)
+            pipe.set(self._key, self._news(), px=FORGET_AFTER_MS)
             pipe.sadd(self._index, self._key)
             await pipe.execute()
         if sign:
             await copies.sign(client, self._keys)
             self._signed_s = now_s
         await self._look_after_neighbours(client)
+
+    def _news(self) -> bytes:
+        return _value(b"%d" % next(self._beats), self.own.read())
 
     async def _look_after_neighbours(self, client: Any) -> None:
         told = _told(await self._read_all(client))

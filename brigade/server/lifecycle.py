@@ -101,6 +101,8 @@ class Lifecycle:
     """Clients to ask, with their next answers, to connect again: other workers have room."""
     leaving: bool = False
     """This worker accepts no new connections and asks its clients to go."""
+    rehearsing: bool = False
+    """This process starts and ends the application once, serves nobody, and is no worker."""
     refused: Counter[int] = field(default_factory=Counter)
     """Requests that never reached the application, by the status they were answered with."""
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import uvloop
 
+from brigade.server.lifecycle import lifecycle
 from brigade.settings import ConfigurationError
 
 SCOPE = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
@@ -138,6 +139,7 @@ async def start_and_end(app: Callable[..., Awaitable[None]]) -> None:
 
     Raises: what the application raises.
     """
+    lifecycle.rehearsing = True
     heard: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     said: asyncio.Queue[dict[str, str]] = asyncio.Queue()
 

@@ -115,6 +115,25 @@ def test_a_frozen_a_stopped_and_a_killed_worker_are_told_apart(start_service: St
     assert asked not in told_by(left, service), "in the first answer after it"
 
 
+def test_a_reload_shows_workers_that_start_and_drain_and_none_that_vanishes(start_service: StartService) -> None:
+    service = start_service(workers=1)
+    seen: dict[int, list[object]] = {}
+
+    def look() -> set[int]:
+        now = workers(service)
+        for pid, worker in now.items():
+            seen.setdefault(pid, []).append(worker["state"])
+        return set(now)
+
+    (old,) = look()
+    os.kill(service.pid, signal.SIGHUP)
+    eventually(lambda: old not in look(), within_s=30)
+    (new,) = look()
+    assert seen.keys() == {old, new}, "a rehearsal is no worker"
+    assert (seen[old][0], seen[old][-1]) == ("serving", "draining")
+    assert "draining" not in seen[new]
+
+
 def test_without_redis_a_worker_answers_for_itself_and_says_so(start_service: StartService, valkey: Valkey) -> None:
     service = start_service(workers=2)
     valkey.stop()
