@@ -18,7 +18,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from brigade.stores.schema import schema
 from brigade.telemetry import metrics
-from brigade.testing import CreateApp, Servers, StartService
+from brigade.testing import CreateApp, RunningService, Servers, StartService, new_database
+from local.process import free_port
 from local.servers import Postgres, Valkey
 from local.variables import without_libpq
 from service import main
@@ -127,11 +128,31 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def servers(postgres: Postgres, valkey: Valkey) -> Servers:
-    """Up, whatever the test before did to them."""
+    return running(postgres, valkey)
+
+
+def running(postgres: Postgres, valkey: Valkey) -> Servers:
+    """Start those that the test before has stopped."""
     for server in (postgres, valkey):
         if not server.running:
             server.start()
     return Servers(postgres.url, valkey.url)
+
+
+@pytest.fixture(scope="module")
+def shared_service(
+    postgres: Postgres, valkey: Valkey, create_app: CreateApp, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """One worker with its defaults and the lab, for tests of a module that leave it as it was: to start one takes 2 s of CPU."""
+    servers = running(postgres, valkey)
+    with new_database(servers, create_app) as url:
+        variables = {"DATABASE_URL": url, "REDIS_URL": servers.redis_url, "PORT": free_port()}
+        switches = {"WEB_CONCURRENCY": 1, "LAB_ENABLED": 1, "EXPOSE_WORKER": 1}
+        home = tmp_path_factory.mktemp("shared") / "service"
+        service = RunningService.start("service", ROOT, home=home, variables=variables | switches)
+        service.wait_ready()
+        yield service
+        service.stop(within_s=10)
 
 
 @pytest.fixture(scope="session")

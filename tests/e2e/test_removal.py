@@ -14,7 +14,6 @@ LEFT_OUT = [".git", ".venv", ".local", "__pycache__", "reports", ".hypothesis"] 
 # What asks a whole service for what its features do. The others look at one part, or need a container or a browser.
 TESTS = {
     ("links",): [
-        "tests/brigade/ops/test_ops.py",
         "tests/brigade/web/test_layers.py",
         "tests/brigade/web/test_openapi.py",
         "tests/brigade/telemetry/test_logs.py",

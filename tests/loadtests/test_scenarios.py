@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from brigade.testing import RunningService
 from tests.conftest import StartService
 from tests.loadtests.conftest import LESSON, ROOT, SCENARIOS
 
@@ -46,19 +47,28 @@ def run_locust(host: str, *arguments: str | Path, files: str = "links.py") -> su
     ],
 )
 def test_scenario_succeeds_against_a_real_service(
-    start_service: StartService, tmp_path: Path, files: str, asked: set[str]
+    shared_service: RunningService, tmp_path: Path, files: str, asked: set[str]
 ) -> None:
-    service = start_service(1)
-    done = run_locust(service.url, "--ms", "20", "--json-file", tmp_path / "run", files=files)
+    done = run_locust(shared_service.url, "--ms", "20", "--json-file", tmp_path / "run", files=files)
     assert done.returncode == 0, done.stdout + done.stderr
     entries = json.loads((tmp_path / "run.json").read_text())
     assert asked <= {entry["name"] for entry in entries}
     assert sum(entry["num_failures"] for entry in entries) == 0
 
 
-def test_lesson_runs_each_scenario_alone_with_a_ping(start_service: StartService, tmp_path: Path) -> None:
-    service = start_service(1)
-    command = [sys.executable, "-m", "locust", "-f", str(LESSON), "--host", service.url, "--headless", "--stage-s", "4"]
+def test_lesson_runs_each_scenario_alone_with_a_ping(shared_service: RunningService, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(LESSON),
+        "--host",
+        shared_service.url,
+        "--headless",
+        "--stage-s",
+        "4",
+    ]
     report = ["--json-file", str(tmp_path / "run"), "--stop-timeout", "5"]
     done = subprocess.run([*command, *report], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -69,11 +79,10 @@ def test_lesson_runs_each_scenario_alone_with_a_ping(start_service: StartService
     assert not entries.keys() & {"/lab/cpu/in-process", "/livez"}
 
 
-def test_links_are_made_of_the_urls_of_a_file(start_service: StartService, tmp_path: Path) -> None:
+def test_links_are_made_of_the_urls_of_a_file(shared_service: RunningService, tmp_path: Path) -> None:
     urls = tmp_path / "urls.txt"
     urls.write_text("ftp://ftp.gnu.org/refused\nhttps://www.gnu.org/software/bash/\n")
-    service = start_service(1)
-    done = run_locust(service.url, "--urls", urls, "--links-each", "1")
+    done = run_locust(shared_service.url, "--urls", urls, "--links-each", "1")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -91,9 +100,9 @@ def test_links_are_made_with_a_key_where_one_is_asked_for(start_service: StartSe
     ],
 )
 def test_threshold_that_is_missed_sets_the_exit_code(
-    start_service: StartService, arguments: list[str], sentence: str
+    shared_service: RunningService, arguments: list[str], sentence: str
 ) -> None:
-    done = run_locust(start_service(1).url, *arguments, files="connections.py")
+    done = run_locust(shared_service.url, *arguments, files="connections.py")
     assert done.returncode == 1
     assert sentence in done.stderr
 

@@ -36,22 +36,21 @@ async def longest_ping(client: httpx.AsyncClient, during: Coroutine[Any, Any, ob
     return max(pings)
 
 
-async def test_every_route_takes_as_long_as_it_is_told_and_says_where(start_service: StartService) -> None:
-    service = start_service(workers=1)
-    async with client_of(service) as client:
+async def test_every_route_takes_as_long_as_it_is_told_and_says_where(shared_service: RunningService) -> None:
+    async with client_of(shared_service) as client:
         for path in PATHS + [f"io/{kind}" for kind in [*KINDS, "all"]]:
             answer = (await client.get(f"/lab/{path}?ms=150")).json()
             longer = (await client.get(f"/lab/{path}?ms=600")).json()
             assert answer["ms"] == 150, path
             assert answer["where"], path
-            assert int(answer["worker"].rpartition(":")[2]) == service.worker_pids()[0]
+            assert int(answer["worker"].rpartition(":")[2]) == shared_service.worker_pids()[0]
             assert longer["took_ms"] > 1.5 * 150, path
             if not path.startswith("cpu/"):  # what a calculation takes is the machine's business
                 assert answer["took_ms"] > 0.95 * 150, path
 
 
-async def test_awaited_sleeps_overlap_and_blocking_ones_do_not(start_service: StartService) -> None:
-    async with client_of(start_service(workers=1)) as client:
+async def test_awaited_sleeps_overlap_and_blocking_ones_do_not(shared_service: RunningService) -> None:
+    async with client_of(shared_service) as client:
 
         async def five(path: str) -> float:
             return await timed(asyncio.gather(*(client.get(f"/lab/sleep/{path}?ms=200") for _ in range(5))))
@@ -59,8 +58,8 @@ async def test_awaited_sleeps_overlap_and_blocking_ones_do_not(start_service: St
         assert await five("blocking") > 2.5 * await five("awaited")
 
 
-async def test_a_ping_waits_for_whoever_holds_the_loop(start_service: StartService) -> None:
-    async with client_of(start_service(workers=1)) as client:
+async def test_a_ping_waits_for_whoever_holds_the_loop(shared_service: RunningService) -> None:
+    async with client_of(shared_service) as client:
         blocked = await longest_ping(client, client.get("/lab/sleep/blocking?ms=600"))
         computing = await longest_ping(client, client.get("/lab/cpu/on-loop?ms=600"))
         for path in ("sleep/awaited", "cpu/in-lane", "io/all"):
@@ -100,8 +99,8 @@ async def test_first_call_of_the_lab_to_its_service_does_not_hold_the_loop(start
     assert incidents == []
 
 
-async def test_all_io_at_once_takes_as_long_as_the_slowest(start_service: StartService) -> None:
-    async with client_of(start_service(workers=1)) as client:
+async def test_all_io_at_once_takes_as_long_as_the_slowest(shared_service: RunningService) -> None:
+    async with client_of(shared_service) as client:
         answer = (await client.get("/lab/io/all?ms=400")).json()
     assert sorted(answer["parts_ms"]) == sorted(KINDS)
     assert max(answer["parts_ms"].values()) <= answer["took_ms"] < sum(answer["parts_ms"].values()) / 2
@@ -135,8 +134,8 @@ async def test_while_off_the_routes_are_404_and_the_page_says_how_to_turn_it_on(
         assert "<script" not in page.text
 
 
-async def test_what_is_asked_for_is_bounded(start_service: StartService) -> None:
-    async with client_of(start_service(workers=1)) as client:
+async def test_what_is_asked_for_is_bounded(shared_service: RunningService) -> None:
+    async with client_of(shared_service) as client:
         for query in ("ms=0", "ms=5001", "ms=x"):
             assert (await client.get(f"/lab/sleep/blocking?{query}")).status_code == 422
 

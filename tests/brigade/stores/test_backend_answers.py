@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from brigade.testing import CreateApp, RunningService, Servers, new_database
+from brigade.testing import CreateApp, RunningService, new_database
 from local.process import free_port
 from local.servers import Postgres, Valkey
 from tests.brigade.cli.conftest import query
@@ -16,7 +16,7 @@ from tests.brigade.ops.test_metrics import families
 from tests.brigade.ops.test_ops import eventually
 from tests.brigade.stores.faults import ROLE, PostgresUnderTest, RedisUnderTest
 from tests.brigade.stores.refusing_redis import RefusingRedis
-from tests.conftest import ROOT
+from tests.conftest import ROOT, running
 
 pytestmark = pytest.mark.drives("links")
 
@@ -168,20 +168,17 @@ def service(
     postgres: Postgres, valkey: Valkey, create_app: CreateApp, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     """One service for all faults, because after each of them all is well again."""
-    for server in (postgres, valkey):
-        if not server.running:
-            server.start()
-    with new_database(Servers(postgres.url, valkey.url), create_app) as url, RefusingRedis(valkey.port) as way:
+    with new_database(running(postgres, valkey), create_app) as url, RefusingRedis(valkey.port) as way:
         stores = PostgresUnderTest(postgres, url), RedisUnderTest(valkey, way)
         variables = {
             "DATABASE_URL": stores[0].url, "REDIS_URL": stores[1].url, "PORT": free_port(), "WEB_CONCURRENCY": 1,
             "RATE_LIMIT": "10000/minute",
         }  # fmt: skip
         home = tmp_path_factory.mktemp("stage") / "service"
-        running = RunningService.start("service", ROOT, home=home, variables=variables)
-        running.wait_ready()
-        yield Stage(running, *stores)
-        running.stop(within_s=10)
+        started = RunningService.start("service", ROOT, home=home, variables=variables)
+        started.wait_ready()
+        yield Stage(started, *stores)
+        started.stop(within_s=10)
 
 
 @pytest.fixture
