@@ -76,6 +76,8 @@ class Call:
 class HttpClient:
     def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.http_timeout_s
+        self._patience_s = min(settings.http_timeout_s, settings.request_timeout_s / 2)
+        """A host that is silent for this long has failed. A caller that leaves sooner says nothing about the host."""
         self._hosts = Hosts()
         self._session = aiohttp.ClientSession(
             # The limit is for each host, so that a host that hangs never takes the connections of another.
@@ -142,7 +144,10 @@ class HttpClient:
                     call.options["headers"] = carrier | call.options["headers"]
                     answer = await self._repeated(host, call, retries)
         except TimeoutError as error:
-            _failed(host, error)
+            if limit_s >= self._patience_s:
+                _failed(host, error)
+            else:
+                host.breaker.undecided()
             host.stats.ended("timed_out", began_s)
             raise UpstreamTimeout(f"Another service did not answer within {limit_s:.3g} s.") from error
         except (aiohttp.ClientError, UpstreamFailure) as error:

@@ -43,3 +43,8 @@ class Breaker:
             self.opened_total += 1
             log.warning("backend is left alone", backend=self.backend, retry_every_s=self.retry_every_s)
             self._next_trial = time.monotonic() + self.retry_every_s
+
+    def undecided(self) -> None:
+        """End a call that neither succeeded nor failed. If it was the trial, the next caller makes another at once."""
+        if self.is_open:
+            self._next_trial = time.monotonic()

@@ -86,6 +86,39 @@ async def test_a_host_is_not_blamed_for_a_caller_that_has_no_time_left(http: Htt
         assert (await http.get(well.url)).status == 200
 
 
+async def test_callers_in_a_hurry_close_a_host_to_nobody_else(http: HttpClient) -> None:
+    async with host(hang) as slow:
+        for _ in range(FAILURES_IN_A_ROW):
+            with pytest.raises(UpstreamTimeout):
+                await http.get(slow.url, timeout_s=0.01)
+        slow.behave = answers()
+        assert (await http.get(slow.url)).status == 200
+
+
+async def test_a_trial_in_a_hurry_takes_no_trial_from_others(http: HttpClient) -> None:
+    async with host(break_off) as other:
+        for _ in range(FAILURES_IN_A_ROW):
+            with pytest.raises(UpstreamFailure):
+                await http.post(other.url)
+        other.behave = hang
+        http._hosts.of(other.url.removeprefix("http://").rstrip("/")).breaker._next_trial = 0
+        with pytest.raises(UpstreamTimeout):
+            await http.get(other.url, timeout_s=0.01)
+        other.behave = answers()
+        assert (await http.get(other.url)).status == 200
+
+
+async def test_a_host_that_hangs_is_left_alone_by_those_who_waited() -> None:
+    client = HttpClient(Settings(http_timeout_s=0.05))
+    async with host(hang) as hanging:
+        for _ in range(FAILURES_IN_A_ROW):
+            with pytest.raises(UpstreamTimeout):
+                await client.get(hanging.url)
+        with pytest.raises(UpstreamUnavailable):
+            await client.get(hanging.url)
+    await client.close()
+
+
 async def test_a_cancelled_call_frees_its_connection() -> None:
     client = HttpClient(Settings(http_connections=1, http_timeout_s=30))
     async with host(hang) as other:
