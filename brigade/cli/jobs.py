@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import asyncpg
 
 from brigade.cli import CommandError, Project
+from brigade.cli.run import check_schema, lacking_revisions
 from brigade.cli.servers import Connection, session
 from brigade.jobs import rows
 from brigade.settings import load_settings
+from brigade.stores.schema import UNFIT, read_heads
 from brigade.telemetry.rendering import printable
 
 
@@ -34,7 +36,11 @@ def _can_be(job_id: int) -> bool:
 
 async def _main(project: Project, ids: list[int]) -> int:
     async with session(load_settings(project.settings), name="service.jobs") as connection:
-        return await (_retry(connection, ids) if ids else _show(connection))
+        try:
+            return await (_retry(connection, ids) if ids else _show(connection))
+        except UNFIT:
+            check_schema(lacking_revisions(project.features, await read_heads(connection)), project.command)
+            raise
 
 
 async def _retry(connection: Connection, ids: list[int]) -> int:

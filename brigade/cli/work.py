@@ -16,12 +16,16 @@ from prometheus_client import start_http_server
 
 from brigade.app import Brigade
 from brigade.cli import CommandError, Project
+from brigade.cli.run import check_schema
+from brigade.errors import DatabaseUnavailable
 from brigade.jobs import registered
 from brigade.jobs.runner import Runner
 from brigade.resources import open_resources
 from brigade.server.rehearsal import start_and_end
 from brigade.settings import ConfigurationError, Settings, load_settings
 from brigade.sizing import RUNNER_CONNECTIONS, Plan, make_plan, read_limits
+from brigade.stores.database import Pool, read
+from brigade.stores.schema import read_heads, schema
 from brigade.tasks import end, supervised
 from brigade.telemetry import logs, tracing
 from brigade.telemetry.log_throttle import LogThrottle
@@ -49,7 +53,7 @@ def main(project: Project) -> int:
     if not registered:
         raise CommandError("No feature that main.py names has imported its jobs.")
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)  # the runner's own lines say it once, with the job's name
-    uvloop.run(_work(app, *_sized(settings)))
+    uvloop.run(_work(app, *_sized(settings), project.command))
     return 0
 
 
@@ -64,7 +68,7 @@ def _sized(settings: Settings) -> tuple[Settings, Plan]:
     return settings, replace(make_plan(settings, limits), db_pool=settings.jobs_concurrency + RUNNER_CONNECTIONS)
 
 
-async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
+async def _work(app: Brigade, settings: Settings, plan: Plan, command: str) -> None:
     told = asyncio.Event()
     _hear_signals(told, end_after_s=settings.graceful_timeout_s - END_BEFORE_KILL_S)
     _serve_metrics(settings)
@@ -75,7 +79,7 @@ async def _work(app: Brigade, settings: Settings, plan: Plan) -> None:
             telling = supervised("metrics", _tell_metrics, every_s=TELL_EVERY_S)
             log.info("runner started", jobs=sorted(registered), at_once=settings.jobs_concurrency)
             while not told.is_set():
-                await _work_until(told, settings, plan)
+                await _work_until(told, settings, plan, command)
             await end(telling)
             log.info("runner stopped")
 
@@ -114,7 +118,7 @@ def _serve_metrics(settings: Settings) -> None:
         ) from None
 
 
-async def _work_until(told: asyncio.Event, settings: Settings, plan: Plan) -> None:
+async def _work_until(told: asyncio.Event, settings: Settings, plan: Plan, command: str) -> None:
     """Work until told to stop, or until Postgres is lost. After a moment the pool is opened again then."""
     async with open_resources(settings, plan, WorkerStats()) as resources:
         runner = Runner(resources)
@@ -127,8 +131,18 @@ async def _work_until(told: asyncio.Event, settings: Settings, plan: Plan) -> No
             await work
         except Exception as error:  # noqa: BLE001 - whatever it was, jobs are to be done
             if (left_out := _throttle.admit(type(error).__name__)) is not None:
-                text = f"{type(error).__name__}: {error}"
+                text = await _reason(error, resources.pg, command)
                 log.warning("runner was interrupted and goes on", error=text, left_out=left_out)
     if not told.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), PAUSE_S)
+
+
+async def _reason(error: Exception, pg: Pool, command: str) -> str:
+    """Name the migrations that the database lacks. PgQueuer would name a command of its own, which makes other tables."""
+    try:
+        with suppress(DatabaseUnavailable):
+            check_schema(schema.lacking(await read(pg, read_heads)), command)
+    except CommandError as lacking:
+        return str(lacking)
+    return f"{type(error).__name__}: {error}"

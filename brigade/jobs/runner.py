@@ -5,7 +5,6 @@ PgQueuer locks, beats and times; here is what it lacks: a crash counts as an att
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -178,6 +177,8 @@ async def _all_or_none(*calls: Awaitable[None], on_failure: Callable[[], None]) 
     on_failure()
     if rest:
         await asyncio.wait(rest)
-    for task in done | rest:
-        with suppress(asyncio.CancelledError):
-            task.result()
+    failures = [
+        task.exception() for task in (*done, *rest) if not task.cancelled()
+    ]  # each is asked, or asyncio logs it
+    for failure in filter(None, failures):
+        raise failure

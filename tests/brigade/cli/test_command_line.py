@@ -127,3 +127,24 @@ def test_reader_that_leaves_does_not_end_a_migration(command: Command, run: Run,
     child.stdout.close()
     assert child.wait(60) == 0
     assert run("migrate", "--check", DATABASE_URL=empty_database).stdout == "The schema is up to date.\n"
+
+
+@pytest.mark.drives("sheets")
+@pytest.mark.parametrize("words", [["jobs"], ["jobs", "retry", "1"], ["run"], ["rehearse"]])
+def test_command_before_any_migration_says_what_to_run(run: Run, empty_database: str, words: list[str]) -> None:
+    done = run(*words, DATABASE_URL=empty_database, REDIS_URL="redis://127.0.0.1:1/0")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("service: The database lacks migrations (")
+    assert done.stderr.endswith("): run python -m service migrate.\n")
+
+
+@pytest.mark.drives("sheets")
+def test_runner_before_any_migration_says_what_to_run(command: Command, empty_database: str) -> None:
+    """It goes on, and works once somebody has applied them. The other words would be PgQueuer's, and name its commands."""
+    child = command("work", DATABASE_URL=empty_database, REDIS_URL="redis://127.0.0.1:1/0")
+    assert child.stdout is not None
+    said = next(json.loads(line) for line in child.stdout if "interrupted" in line)
+    assert said["error"].endswith("): run python -m service migrate.")
+    child.terminate()
+    rest, errors = child.communicate(timeout=30)
+    assert "never retrieved" not in rest + errors
