@@ -43,6 +43,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,  # brigade.server.proxies has them
+        "interface": "asgi3",  # uvicorn takes an application that is no coroutine function for an old one
         "callback_notify": None,
     }
     _early_deaths: ClassVar[deque[float]] = deque(maxlen=16)

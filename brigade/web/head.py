@@ -1,6 +1,6 @@
 """Answers HEAD wherever there is a GET (RFC 9110, 9.3.2), which FastAPI does not."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,9 +24,13 @@ class Head:
         self.app = app
         self.has_own = has_own
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """This is not a coroutine: what is awaited is the application."""
         if scope["type"] != "http" or scope["method"] != "HEAD" or self.has_own(scope):
-            return await self.app(scope, receive, send)
+            return self.app(scope, receive, send)
+        return self._as_get(scope, receive, send)
+
+    async def _as_get(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [field for field in scope["headers"] if field[0] != b"range"]
         as_get = {**scope, "method": "GET", "headers": headers}
         sent = ended = False
