@@ -13,7 +13,7 @@ import asyncpg
 
 from brigade.errors import ConnectionLost, DatabaseUnavailable
 from brigade.stores.breaker import Breaker
-from brigade.stores.postgres_errors import POSTGRES_FAILURES, Meaning, meaning_of
+from brigade.stores.postgres_errors import POSTGRES_FAILURES, Meaning, has_lost_statements, meaning_of
 from brigade.stores.postgres_session import leaving_session_clean
 from brigade.stores.refusals import note_refusal
 from brigade.stores.schema import schema
@@ -73,6 +73,9 @@ async def acquire(
             if not session_ended:
                 connection.terminate()  # rather than wait until the server has cancelled the statement
             raise DatabaseUnavailable(f"No answer came in time: {within_s} s, by `within_s` of `acquire`.") from error
+        if has_lost_statements(error):
+            note_refusal("postgres", "StatementsLost", error)
+            connection.terminate()
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             await pool.expire_connections()  # the others lead to the same server
         if unavailable := unavailable or await schema.explain(error, connection):

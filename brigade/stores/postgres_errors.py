@@ -39,6 +39,16 @@ REFUSED = (
 )
 
 
+FORGOTTEN = (pg.InvalidSQLStatementNameError, pg.DuplicatePreparedStatementError)
+
+
+def has_lost_statements(error: BaseException) -> bool:
+    """Whether the session no longer has the statements that asyncpg prepared in it, as after `DISCARD ALL`, or has those
+    of another client, as behind a pooler. asyncpg would use them without end.
+    """
+    return isinstance(error, FORGOTTEN) and "__asyncpg_" in str(error)
+
+
 class Meaning(Enum):
     LOST = auto()
     """The session has ended. Nobody knows whether the statement was carried out."""
@@ -56,7 +66,7 @@ def meaning_of(error: BaseException, *, session_ended: bool) -> Meaning:
     asyncpg raises the same class for a session that has ended as for a wrong call ("another operation is in progress"),
     and an `OSError` may come from a file that the caller opened, so for those the state of the session decides.
     """
-    if isinstance(error, LOST):
+    if isinstance(error, LOST) or has_lost_statements(error):
         return Meaning.LOST
     if isinstance(error, NOT_NOW):
         return Meaning.NOT_NOW

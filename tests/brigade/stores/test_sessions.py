@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -49,6 +51,34 @@ async def assert_is_reset(resources: Resources, change: str, is_reset: str) -> N
 @pytest.mark.parametrize("what", [*LEFT_BEHIND, *SETTINGS])
 async def test_session_is_reset_when_it_is_given_back(resources: Resources, what: str) -> None:
     await assert_is_reset(resources, *(LEFT_BEHIND | SETTINGS)[what])
+
+
+@pytest.mark.parametrize("statement", ["DISCARD ALL", "DEALLOCATE ALL"])
+async def test_prepared_statements_that_a_handler_drops_reach_no_later_request(
+    resources: Resources, statement: str
+) -> None:
+    """asyncpg would use those that it has prepared in the session, for as long as the connection is open."""
+
+    async def ask(connection: Connection) -> object:
+        return await connection.fetchval("SELECT $1::int", 1)
+
+    for call in (partial(read, resources.pg, ask), partial(_write, resources, ask)):
+        async with acquire(resources.pg) as connection:
+            await ask(connection)
+            await connection.execute(statement)
+        with suppress(ConnectionLost):
+            assert await call() == 1
+        assert await call() == 1
+
+
+async def _write(resources: Resources, ask: Callable[[Connection], Awaitable[object]]) -> object:
+    async with acquire(resources.pg) as connection:
+        return await ask(connection)
+
+
+async def test_statement_that_the_caller_never_prepared_is_a_mistake(resources: Resources) -> None:
+    with pytest.raises(asyncpg.InvalidSQLStatementNameError):
+        await _write(resources, lambda connection: connection.execute("EXECUTE nowhere"))
 
 
 async def test_session_is_reset_also_after_an_error_and_when_the_pool_itself_was_asked(resources: Resources) -> None:
