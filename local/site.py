@@ -39,6 +39,15 @@ PARTS = {
 OF_THE_ROOT = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "reporting.md"}
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]*)(#[^)]*)?\)")
 
+WORKER_FROM_DISK = "javascripts/iframe-worker.js"
+"""Takes the place of the script of this name, which the plugin `offline` would have each page load from another host."""
+FROM_DISK = """if (location.protocol === "file:") {
+  const address = URL.createObjectURL(new Blob([%s], { type: "text/javascript" }));
+  window.Worker = class extends Worker { constructor() { super(address); } };
+}
+"""
+"""A page that is opened from disk may not begin a worker from a file, but may from its own text."""
+
 REFERENCE = {"docstring_style": "google", "show_source": False, "show_submodules": True, "members_order": "source"}
 
 
@@ -59,9 +68,10 @@ def build(*, record: bool) -> int:
     (BUILD / "mkdocs.yml").write_text(json.dumps(_configuration(navigation), indent=1), "utf-8")  # JSON is YAML
     made = subprocess.run([Path(sys.executable).with_name("zensical"), "build", "--strict"], cwd=BUILD, check=False)
     if made.returncode == 0:
+        _add_worker()
         shutil.rmtree(SITE, ignore_errors=True)
         shutil.copytree(BUILD / "site", SITE)
-        print(f"Read it: .venv/bin/python -m http.server --bind 127.0.0.1 --directory {SITE.relative_to(ROOT)}")
+        print(f"Read it: open {(SITE / 'index.html').relative_to(ROOT)} in a browser.")
     return made.returncode
 
 
@@ -83,6 +93,14 @@ def _add_recording() -> None:
         page.write_text(
             page.read_text("utf-8").replace("`reports/lab.html`", "[the recorded lab](lab-recorded.html)"), "utf-8"
         )
+
+
+def _add_worker() -> None:
+    """Add the worker of the search for a browser that opens the files themselves."""
+    (worker,) = (BUILD / "site" / "assets" / "javascripts" / "workers").glob("search.*.js")
+    path = BUILD / "site" / WORKER_FROM_DISK
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(FROM_DISK % json.dumps(worker.read_text("utf-8")), "utf-8")
 
 
 def _without_links_outside(page: Path) -> str:
@@ -134,10 +152,11 @@ def _configuration(navigation: list[object]) -> dict[str, object]:
         "site_name": "Brigade",
         "docs_dir": "pages",
         "site_dir": "site",
-        "use_directory_urls": False,  # so that a browser can open the files themselves; search wants a server
+        "use_directory_urls": False,
         "theme": {"font": False, "palette": _palette(), "features": ["navigation.tabs", "content.code.copy"]},
-        "plugins": ["search", {"mkdocstrings": {"handlers": {"python": python}}}],
+        "plugins": ["search", "offline", {"mkdocstrings": {"handlers": {"python": python}}}],
         "markdown_extensions": ["tables", "admonition", {"toc": {"permalink": True}}, "pymdownx.superfences"],
+        "extra": {"polyfills": [WORKER_FROM_DISK]},
         "nav": navigation,
     }
 
