@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from brigade.settings.postgres_url import read_postgres_url
+from brigade.stores.postgres_times import read_any_time
 
 NEXT_HOST_AFTER_S = 0.2
 """A server in the same zone has taken a connection in 20 ms. asyncpg itself waits for a silent one as long as it may, and
@@ -15,10 +16,18 @@ asks no other."""
 
 
 async def connect(dsn: str | None = None, *, timeout: float = 60, **options: Any) -> Any:  # noqa: ASYNC109 - asyncpg's
-    """To whichever server answers first that is what `target_session_attrs` asks for; each is asked when the one before
-    it has refused, or has kept silent for a moment.
+    """Return a connection that reads every time that Postgres has.
 
     Raises: as asyncpg.connect.
+    """
+    connection = await _connect(dsn, timeout=timeout, **options)
+    await read_any_time(connection)
+    return connection
+
+
+async def _connect(dsn: str | None, *, timeout: float, **options: Any) -> Any:  # noqa: ASYNC109 - asyncpg's
+    """Connect to whichever server answers first that is what `target_session_attrs` asks for; each is asked when the one before
+    it has refused, or has kept silent for a moment.
     """
     url = read_postgres_url(dsn or "")
     hosts = url.hosts

@@ -43,7 +43,11 @@ class Target:
 
     @classmethod
     def of(cls, link: Link) -> "Target":
-        return cls(link.id, to_location(link.url), link.expires_at.timestamp() if link.expires_at else None)
+        """Return where a link leads: nowhere, as if it had expired, by a URL of somebody's SQL that no header can hold."""
+        try:
+            return cls(link.id, to_location(link.url), link.expires_at.timestamp() if link.expires_at else None)
+        except ValueError:
+            return cls(link.id, b"", 0.0)
 
     def has_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= time.time()
@@ -99,7 +103,8 @@ def _target_prefix(cache: Cache) -> str:
 def _encode(target: Target) -> tuple[bytes, int]:
     if target is UNKNOWN:
         return UNKNOWN_MARK, UNKNOWN_TTL_S
-    return b"%d|%s|%s" % (target.id, str(target.expires_at or "").encode(), target.location), TARGET_TTL_S
+    expires_at = b"" if target.expires_at is None else str(target.expires_at).encode()
+    return b"%d|%s|%s" % (target.id, expires_at, target.location), TARGET_TTL_S
 
 
 @lru_cache(DECODED)

@@ -37,10 +37,11 @@ DELETE FROM links WHERE id IN (
 ) RETURNING id
 """
 DELETE_LINK = "DELETE FROM links WHERE code = $1 RETURNING id"
-# One statement, so that the mark and the counts are there together or not at all.
+# One statement, so that the mark and the counts are there together or not at all. A count stays at the largest there is,
+# because one that does not fit would keep the clicks of all others from Postgres.
 ADD_CLICKS = """
 WITH batch AS (INSERT INTO click_batches (id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id)
-UPDATE links SET clicks = links.clicks + added.clicks
+UPDATE links SET clicks = least(links.clicks::numeric + added.clicks, 9223372036854775807)
 FROM batch, unnest($2::bigint[], $3::bigint[]) AS added (id, clicks) WHERE links.id = added.id
 """
 FORGET_BATCHES = "DELETE FROM click_batches WHERE applied_at < now() - interval '1 day'"

@@ -16,6 +16,7 @@ _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)(?:{_LABEL}\.)*{_LABEL}\.?").fullmatch
 _IS_NUMBER = re.compile("[0-9]+|0x[0-9a-f]*").fullmatch
 """A host that ends in one is an IPv4 address to browsers, however it is written."""
+_has_control = re.compile(r"[\x00-\x1f\x7f]").search
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -40,10 +41,18 @@ def check_url(url: str) -> str:
 
 
 def to_location(url: str) -> bytes:
-    """ASCII as it is; otherwise the host by IDNA and the rest percent-encoded."""
+    """Return ASCII as it is; otherwise the host by IDNA and the rest percent-encoded.
+
+    Raises:
+        ValueError: There is no such form, as a URL that was not checked may have none.
+    """
+    if not url or _has_control(url):
+        raise ValueError("must not be empty, nor have control characters")
     if url.isascii():
         return url.encode()
     parts = urlsplit(url)
+    if not parts.netloc:
+        raise ValueError("must be an absolute URL with a host")
     rest = url[len(parts.scheme) + len("://") + len(parts.netloc) :]
     return f"{parts.scheme}://{_to_ascii(parts.netloc)}{quote(rest, safe=_ASCII)}".encode()
 
