@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from brigade.cli.migrate import BOUNDS, TURN_S
-from brigade.settings import load_settings
+from brigade.settings import Settings, load_settings
 from local.servers import Postgres
 from tests.brigade.ops.test_ops import eventually
 from tests.conftest import FAST, StartService
@@ -147,14 +147,25 @@ def test_migration_is_given_the_time_that_it_may_take() -> None:
     assert int(re.findall(r"job/migrate --timeout (\d+)m", said)[0]) * 60 > longest_s
 
 
+UNITS = ("brigade.service", "brigade-jobs.service", "brigade.socket")
+
+
+def test_runner_of_jobs_is_confined_and_stopped_as_the_service_is() -> None:
+    service, jobs = [(ROOT / "deploy" / name).read_text() for name in UNITS[:2]]
+    kept = r"^(?:Protect|Restrict|Private|NoNew|Capab|System|Dynamic|Kill|TimeoutStop|Restart|Limit|EnvironmentFile)\w*=.*"
+    assert re.findall(kept, jobs, re.M) == re.findall(kept, service, re.M)
+    grace_s = int(re.findall(r"^TimeoutStopSec=(\d+)$", jobs, re.M)[0])
+    assert grace_s > Settings().graceful_timeout_s
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
 def test_units_are_sound(tmp_path: Path) -> None:
     """`verify` looks for the programs, so the unit is shown this folder in place of /opt/brigade."""
     python = str(Path(sys.executable))
-    for name in ("brigade.service", "brigade.socket"):
+    for name in UNITS:
         unit = (ROOT / "deploy" / name).read_text().replace("/opt/brigade/.venv/bin/python", python)
         (tmp_path / name).write_text(unit)
-    verify = ["systemd-analyze", "verify", *map(str, tmp_path.glob("brigade.*"))]
+    verify = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in UNITS)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
