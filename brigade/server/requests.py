@@ -1,5 +1,6 @@
 """Reads requests from a connection: uvicorn's httptools protocol, with bounds in size."""
 
+import re
 from abc import abstractmethod
 from typing import Any
 from urllib.parse import unquote
@@ -28,12 +29,18 @@ def new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
     return parser
 
 
-def _reason(error: httptools.HttpParserError | Refused) -> Refused:
+_is_method = re.compile(rb"[\r\n]*[\w!#$%&'*+.^`|~-]+(?: |$)", re.ASCII).match
+"""Whether a read begins with a method (RFC 9110, 5.6.2), or with the part of one that has come."""
+
+
+def _reason(error: httptools.HttpParserError | Refused, data: bytes) -> Refused:
     """Return why the request is refused. This is a separate function, because binding the cause in the caller's frame would
     create a reference cycle that keeps the read buffer of 256 kB alive.
     """
     if isinstance(error, Refused):
         return error
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and _is_method(data):
+        return Refused(501, "The method is not one that this server knows.")
     if not isinstance(error, httptools.HttpParserCallbackError):
         return Refused(400, f"This is not HTTP/1.1: {error}.")
     cause = error.__context__
@@ -83,7 +90,7 @@ class RequestReader(Connection):
             elif self.reading is HEAD:
                 self.sizes.add_to_head(self.headers)
         except (httptools.HttpParserError, Refused) as error:
-            self.refuse(_reason(error))
+            self.refuse(_reason(error, data))
         else:
             if (
                 self._deadline is None
@@ -111,7 +118,7 @@ class RequestReader(Connection):
         check_head(headers, version)
         if parser.should_upgrade():
             if parser.get_method() == b"CONNECT":
-                raise Refused(400, "This server is no proxy: it makes no tunnels.")
+                raise Refused(501, "This server is no proxy: it makes no tunnels.")
             return  # `feed_data` ends here, with HttpParserUpgrade
         self.sizes.end_head(self.url, headers)
         if self._deadline is not None:

@@ -10,7 +10,7 @@ is_layer(__file__)
 
 
 class _HeadSent(OSError):
-    """Ends a stream whose body nobody wants, as a client that leaves would. It has no length, so it may have no end."""
+    """Ends a stream whose body nobody wants, as a client that leaves would. It may have no end, and cost much to read."""
 
 
 class Head:
@@ -33,20 +33,16 @@ class Head:
     async def _as_get(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [field for field in scope["headers"] if field[0] != b"range"]
         as_get = {**scope, "method": "GET", "headers": headers}
-        sent = ended = False
+        ended = False
 
         async def send_head(message: Message) -> None:
-            nonlocal sent, ended
+            nonlocal ended
             scope.update(as_get, method="HEAD")  # the log and the metrics ask which route it was
-            if message["type"] == "http.response.start":
-                await send(message)
-                sent = not any(name == b"content-length" for name, _ in message["headers"])
-            elif sent:
+            if message.get("more_body"):
                 ended = True
                 await send({"type": "http.response.body", "body": b""})
                 raise _HeadSent
-            else:
-                await send(message)  # a server leaves the body out
+            await send(message)  # a server leaves the body out
 
         try:
             await self.app(as_get, receive, send_head)

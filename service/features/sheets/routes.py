@@ -96,6 +96,21 @@ async def read_sheet(sheet_id: SheetId, pg: Pg, jobs: Jobs, request: Request) ->
 )
 async def read_file(sheet_id: SheetId, pg: Pg, conditions: Annotated[Conditions, Header()]) -> Response:
     """The ZIP, or a range of it, so that a download that broke off can go on."""
+    sheet, (start, length), status, headers = await _look(sheet_id, pg, conditions)
+    return StreamingResponse(_parts(pg, sheet.id, start, length), status, headers, "application/zip")
+
+
+@router.head("/{sheet_id}/file", include_in_schema=False)
+async def look_at_file(sheet_id: SheetId, pg: Pg, conditions: Annotated[Conditions, Header()]) -> Response:
+    """Return the head of the ZIP, and read none of it. A range is of GET alone (RFC 9110, 14.2)."""
+    *_, headers = await _look(sheet_id, pg, conditions.model_copy(update={"range": None}))
+    return Response(None, 200, headers, "application/zip")
+
+
+async def _look(
+    sheet_id: int, pg: Pg, conditions: Conditions
+) -> tuple[store.Sheet, tuple[int, int], int, dict[str, str]]:
+    """Return the sheet, where the part that is asked for begins and how long it is, and the head of the answer."""
     sheet = await _found(pg, sheet_id)
     if sheet.bytes is None:
         raise SheetNotReady(f"GET /sheets/{sheet_id} says how far it is.")
@@ -110,8 +125,7 @@ async def read_file(sheet_id: SheetId, pg: Pg, conditions: Annotated[Conditions,
     }
     if asked:
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{sheet.bytes}"
-    parts = _parts(pg, sheet.id, start, length)
-    return StreamingResponse(parts, 206 if asked else 200, headers, "application/zip")
+    return sheet, (start, length), 206 if asked else 200, headers
 
 
 async def _parts(pg: Pg, sheet: int, start: int, length: int) -> AsyncIterator[bytes]:

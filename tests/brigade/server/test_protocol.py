@@ -56,7 +56,12 @@ NOT_HTTP = {
     "HTTP/0.9": (b"GET /\r\n\r\n", 400),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "version 2.0": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-    "tunnel": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "tunnel": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "unknown method": (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "method of small letters": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "method that goes on": (b"\r\nGET_ALL / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "part of an unknown method": (b"X-", 501),
+    "bytes that are no method": (b"FO(O) / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
 }
 
 TOO_LARGE = {
@@ -246,7 +251,7 @@ def test_upgrade_in_http_1_0_is_ignored(port: int) -> None:
 
 @pytest.mark.parametrize("target", [b"a:443", b"/", b"http://a/"])
 def test_no_tunnel_is_made(port: int, target: bytes) -> None:
-    assert_problem(exchange(port, b"CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n" % target + LAST), 400)
+    assert_problem(exchange(port, b"CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n" % target + LAST), 501)
 
 
 def test_trailers_do_not_become_headers(port: int) -> None:

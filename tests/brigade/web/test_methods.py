@@ -51,12 +51,12 @@ async def head_both() -> StreamingResponse:
 
 
 @router.get("/endless")
-async def stream() -> StreamingResponse:
+async def stream(length: int | None = None) -> StreamingResponse:
     def parts() -> Iterator[bytes]:
         while True:
             yield b"part"
 
-    return StreamingResponse(parts())
+    return StreamingResponse(parts(), headers={"content-length": str(length)} if length else None)
 
 
 async def answer_at_once(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,10 +113,13 @@ async def test_head_has_the_head_of_get(client: httpx.AsyncClient) -> None:
         assert head.headers["content-length"] == get.headers["content-length"]
 
 
-async def test_head_of_a_stream_ends(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("length", ["", "?length=10000000000"])
+async def test_head_of_a_stream_ends(client: httpx.AsyncClient, length: str) -> None:
+    """Also where the length is known: to read all of it would cost as much as a GET."""
     async with asyncio.timeout(5):
-        answer = await client.head("/endless")
+        answer = await client.head(f"/endless{length}")
     assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers.get("content-length", "") == length.removeprefix("?length=")
 
 
 async def test_a_route_may_serve_head_itself(client: httpx.AsyncClient) -> None:

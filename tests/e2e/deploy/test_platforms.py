@@ -152,7 +152,9 @@ UNITS = ("brigade.service", "brigade-jobs.service", "brigade.socket")
 
 def test_runner_of_jobs_is_confined_and_stopped_as_the_service_is() -> None:
     service, jobs = [(ROOT / "deploy" / name).read_text() for name in UNITS[:2]]
-    kept = r"^(?:Protect|Restrict|Private|NoNew|Capab|System|Dynamic|Kill|TimeoutStop|Restart|Limit|EnvironmentFile)\w*=.*"
+    kept = (
+        r"^(?:Protect|Restrict|Private|NoNew|Capab|System|Dynamic|Kill|TimeoutStop|Restart|Limit|EnvironmentFile)\w*=.*"
+    )
     assert re.findall(kept, jobs, re.M) == re.findall(kept, service, re.M)
     grace_s = int(re.findall(r"^TimeoutStopSec=(\d+)$", jobs, re.M)[0])
     assert grace_s > Settings().graceful_timeout_s

@@ -14,6 +14,7 @@ from PIL import Image
 from brigade import resources_of
 from brigade.app import Brigade
 from brigade.jobs.runner import Runner
+from service.features.sheets import store
 from service.features.sheets.jobs import draw
 from service.features.sheets.routes import NewSheet
 
@@ -62,6 +63,27 @@ async def test_a_sheet_is_ordered_drawn_and_fetched(client: httpx.AsyncClient, r
         assert len((await client.get(sheet["file"], headers=headers)).content) == size
     assert (await client.head(sheet["file"])).headers["content-length"] == f"{size}"
     await is_sent_under_conditions(client, sheet["file"], whole)
+
+
+async def test_head_reads_nothing_of_the_file_and_a_range_no_more_than_itself(
+    client: httpx.AsyncClient, app: Brigade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read past the range that is asked for would fail here."""
+    location = (await client.post("/sheets", json={"urls": URLS[:1]})).headers["location"]
+    async with resources_of(app).pg.acquire() as connection:
+        await connection.execute("UPDATE sheets SET file = decode(repeat('ab', 1000000), 'hex')")
+    within = "SELECT substring(file FROM $2 FOR $3) FROM sheets WHERE id = $1 AND 1 / ($2 + $3 <= 600001)::int = 1"
+    monkeypatch.setattr(store, "READ_PART", within)
+    part = await client.get(f"{location}/file", headers={"Range": "bytes=1000-599999"})
+    assert (part.status_code, part.content) == (206, b"\xab" * 599_000)
+    monkeypatch.setattr(store, "READ_PART", "SELECT 1 / 0 WHERE $1::int + $2::int + $3::int > 0")
+    for headers in ({}, {"Range": "bytes=5-9"}):
+        head = await client.head(f"{location}/file", headers=headers)
+        assert (head.status_code, head.headers["content-length"], head.headers["accept-ranges"]) == (
+            200,
+            "1000000",
+            "bytes",
+        )
 
 
 async def is_sent_under_conditions(client: httpx.AsyncClient, at: str, whole: httpx.Response) -> None:
