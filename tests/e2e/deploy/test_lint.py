@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
-TOOLS = ("ruff", "mypy", "lint-imports", "check-jsonschema", "zizmor", "hadolint", "caddy", "kubectl")
+TOOLS = ("ruff", "mypy", "lint-imports", "actionlint", "check-jsonschema", "zizmor", "hadolint", "caddy", "kubectl")
 FAILS = '#!/bin/sh\necho "${0##*/} $1 finds fault"\nexit 1\n'
 
 
@@ -46,3 +46,13 @@ def test_faults_of_the_deployment_are_told_together(tmp_path: Path) -> None:
     assert found.returncode == 1
     for fault in ("DL3003", "no_such_directive", "overlay openshift"):
         assert fault in found.stderr
+
+
+def test_an_expression_that_names_nothing_is_found_in_a_workflow(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    workflow = tmp_path / ".github" / "workflows" / "test.yml"
+    workflow.write_text(workflow.read_text().replace("matrix.python", "matrix.no_such_name"))
+    command = ["sh", str(tmp_path / ".github" / "lint.sh"), str(BIN)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "no_such_name" in found.stdout + found.stderr
