@@ -1,8 +1,10 @@
 // Runs before the live page's own code, and notes what the page is told and when: the events, and the answers to its requests.
 
-const noted = (window.noted = { events: [], asked: [] });
+const noted = (window.noted = { events: [], asked: [], moved: [] });
 const known = new Set(); // another worker begins with what was told already
 const epoch = () => performance.timeOrigin + performance.now();
+
+addEventListener("input", () => noted.moved.push(epoch()), true); // the slider of arrivals
 
 window.EventSource = class extends EventSource {
   constructor(address) {
@@ -19,7 +21,7 @@ window.EventSource = class extends EventSource {
 
 const ask = window.fetch;
 window.fetch = async (address, options) => {
-  const one = { path: address.split("?")[0], id: options.headers?.["X-Request-ID"], sent: epoch(), ended: null, ok: false };
+  const one = { path: address.split("?")[0], id: options.headers?.["X-Request-ID"] ?? null, sent: epoch(), ended: null, ok: false };
   noted.asked.push(one);
   try {
     const answer = await ask(address, options);

@@ -9,7 +9,7 @@ from typing import Any
 from local.places import ROOT
 
 PARTS = ROOT / "brigade" / "lab" / "page"
-PLAY = Path(__file__).with_name("play.js")
+PLAY = [Path(__file__).with_name(name) for name in ("seed.js", "play.js")]
 LINKS = re.compile(r' <a href="docs.*(?=</p>)')
 POLICY = "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
@@ -33,7 +33,7 @@ def make_page(recording: dict[str, Any]) -> str:
 
 def _head(recording: dict[str, Any]) -> str:
     """Modules name each other by an import map, because a browser reads no module from a file."""
-    modules = {f"lab/{part.name}": _module(part) for part in (*sorted(PARTS.glob("*.js")), PLAY)}
+    modules = {f"lab/{part.name}": _module(part) for part in (*sorted(PARTS.glob("*.js")), *PLAY)}
     styles = "".join((PARTS / name).read_text() for name in ("style.css", "measure.css"))
     icon = _data("image/svg+xml", (PARTS / "icon.svg").read_text())
     told = json.dumps(recording, separators=(",", ":")).replace("<", "\\u003c")
@@ -43,7 +43,7 @@ def _head(recording: dict[str, Any]) -> str:
         f"<style>\n{styles}{STYLE}</style>\n"
         f'<script type="importmap">{json.dumps({"imports": modules})}</script>\n'
         f'<script type="application/json" id="recording">{told}</script>\n'
-        '<script type="module">import "lab/play.js"; import "lab/main.js";</script>\n'
+        '<script type="module">import "lab/seed.js"; import "lab/play.js"; import "lab/main.js";</script>\n'
     )
 
 

@@ -1,6 +1,6 @@
 // Plays a recording on the lab's page: stands in for its clock, its EventSource and its fetch, and asks no server.
 
-const { made, plan, idle, bursts } = JSON.parse(document.getElementById("recording").textContent);
+const { made, plan, idle, bursts, arrivals } = JSON.parse(document.getElementById("recording").textContent);
 const MOST_MS = 100; // in one frame. There are no frames while nobody looks, and then the clock stands still
 const BESIDE_MS = 50; // from one ping to the next
 const BETWEEN_MS = 2000; // from one step of the tour to the next
@@ -53,24 +53,25 @@ window.clearTimeout = window.clearInterval = (id) => due.delete(id);
 let source = null;
 let told = 0;
 let current = null;
+let played = 0;
 
 function play(part) {
-  const mine = { ...part, began: now(), ids: [], pinged: 0 };
+  const mine = { ...part, began: now(), ids: [], pinged: 0, number: ++played };
   current = mine;
-  const tells = () => current === mine || part !== idle;
+  const tells = () => current === mine || bursts.includes(part);
   for (const [at, kind, data] of part.events) later(() => tells() && source?.tell(kind, moved(kind, data, mine)), at);
   later(() => current === mine && play(idle), part.lasts);
 }
 
 /** The same event as if it happened now, to the requests that this page has sent. */
-function moved(kind, data, { began, ids }) {
+function moved(kind, data, { began, ids, number }) {
   if (kind === "workers") return data;
   const at = (ms) => (ms === null ? null : ms + began);
   const steps = (one) => one.steps.map(([name, from, to]) => [name, at(from), at(to)]);
   return {
     ...data,
     now: at(data.now),
-    requests: data.requests.map((one) => ({ ...one, id: ids[one.id], from: at(one.from), to: at(one.to), steps: steps(one) })),
+    requests: data.requests.map((one) => ({ ...one, id: ids[one.id] ?? `${number} ${one.id}`, from: at(one.from), to: at(one.to), steps: steps(one) })),
     incidents: data.incidents.map((one) => ({ ...one, at: one.at + began / 1000 })),
   };
 }
@@ -100,7 +101,7 @@ window.EventSource = class extends EventTarget {
 /** Each request of a burst is answered when the recorded one was; pings take as long as those recorded, in their order. */
 window.fetch = (address, { headers } = {}) => {
   const path = address.split("?")[0];
-  const [after, ok] = path === "livez" ? ping() : request(path, headers["X-Request-ID"]);
+  const [after, ok] = path === "livez" ? ping() : headers ? request(path, headers["X-Request-ID"]) : arrival();
   return new Promise((done) => later(() => done({ ok, arrayBuffer: async () => null }), after));
 };
 
@@ -121,6 +122,24 @@ function request(path, id) {
   }
   const [ended, ok] = current.answers[current.ids.push(id) - 1];
   return [current.began + ended - now(), ok];
+}
+
+/** The arrivals of a rate come at the moments at which they came, as their numbers do: see seed.js. */
+function arrival() {
+  const [ended, ok] = current.answers?.[current.ids.push(null) - 1] ?? [0, false];
+  return [current.began + ended - now(), ok];
+}
+
+function move({ target: slider }) {
+  const part = arrivals.find(({ rate }) => rate === Number(slider.value));
+  if (!part) return;
+  play(part);
+  const mine = current;
+  later(() => {
+    if (current !== mine) return;
+    slider.value = 0;
+    slider.dispatchEvent(new Event("input"));
+  }, part.arrives);
 }
 
 // The line that says what this is, and its two buttons. What was not recorded is not offered.
@@ -154,11 +173,16 @@ function show() {
     button.hidden = !bursts.some(({ path }) => path === `lab/${button.dataset.path}`);
   }
   for (const group of document.querySelectorAll("#experiments .group:not(:has(button:not([hidden])))")) group.hidden = true;
-  document.querySelector(".arrivals").hidden = true;
+  const slider = document.getElementById("arrivals-rate");
+  const rates = arrivals.map(({ rate }) => rate);
+  slider.step = rates[0];
+  slider.max = rates.at(-1);
+  slider.closest("section").hidden = !rates.length;
   document.getElementById("tour").addEventListener("click", tour);
   document.getElementById("pause").addEventListener("click", pause);
 }
 
+addEventListener("input", move, true);
 play(idle);
 later(show);
 requestAnimationFrame(frame);

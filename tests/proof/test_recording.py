@@ -17,8 +17,8 @@ from proof.recording.tour import record
 from tests.browser import open_browser
 
 ROOT = Path(__file__).parents[2]
-STEPS = 2
-"""The first two of the tour, so that the test is short: a wait that is awaited, and one that blocks."""
+STEPS, RATE = 2, 20
+"""The first two of the tour, so that the test is short: a wait that is awaited, and one that blocks. And one rate."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Recorded:
     plan: str
     blocked: str
     results: list[list[float]]
+    arrivals: list[float]
 
 
 def results(page: Page) -> list[list[float]]:
@@ -37,6 +38,13 @@ def results(page: Page) -> list[list[float]]:
     told = [page.locator("#steps .result").nth(step).inner_text() for step in range(STEPS)]
     figures = [re.findall(r"([\d.]+) (m?s)\b", text) for text in told]
     return [[float(number) * (1 if unit == "ms" else 1000) for number, unit in (one[0], one[-1])] for one in figures]
+
+
+def arrivals(page: Page) -> list[float]:
+    """Return what was predicted and measured of the last window of arrivals."""
+    assert page.locator("#arrivals-chart circle").count() > 0
+    cells = page.locator("#arrivals-figures td").all_inner_texts()
+    return [float(number) for cell in cells for number in re.findall(r"[\d.]+", cell)]
 
 
 def blocked(page: Page) -> str:
@@ -48,8 +56,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     file = tmp_path_factory.mktemp("recorded") / "lab.html"
     with own_services({2}) as stage, open_browser() as browser:
         live = browser.new_page()
-        file.write_text(make_page(record(live, stage.url(2), STEPS)))
-        yield Recorded(browser, file, live.locator("#plan").inner_text(), blocked(live), results(live))
+        file.write_text(make_page(record(live, stage.url(2), STEPS, [RATE])))
+        yield Recorded(browser, file, live.locator("#plan").inner_text(), blocked(live), results(live), arrivals(live))
 
 
 @pytest.fixture
@@ -88,11 +96,22 @@ def test_the_tour_shows_the_figures_that_the_live_page_showed(recorded: Recorded
     assert blocked(page) == recorded.blocked
 
 
+def test_arrivals_come_again_with_what_was_predicted_and_measured(recorded: Recorded, page: Page) -> None:
+    page.clock.run_for(1000)
+    slider = page.get_by_label("Arrivals", exact=True)
+    assert slider.evaluate("slider => [slider.step, slider.max]") == [f"{RATE}"] * 2
+    for _ in range(2):  # it plays as often as you like
+        slider.fill(f"{RATE}")
+        while slider.input_value() != "0":
+            page.clock.run_for(500)
+        page.clock.run_for(1500)
+        assert arrivals(page) == pytest.approx(recorded.arrivals, rel=0.1)
+
+
 def test_a_pause_stops_its_clock_and_what_was_not_recorded_is_not_offered(page: Page) -> None:
     page.clock.run_for(1000)
     paths = page.locator("#experiments button:visible").evaluate_all("each => each.map((one) => one.dataset.path)")
     assert paths == ["sleep/awaited", "sleep/blocking"]
-    expect(page.locator(".arrivals")).to_be_hidden()
     page.get_by_role("button", name="Pause").click()
     at = page.evaluate("performance.now()")
     assert at > 0
