@@ -88,7 +88,7 @@ class RequestReader(Connection):
                 self.sizes.add_to_body()
                 self.begin_early()
             elif self.reading is HEAD:
-                self.sizes.add_to_head(self.headers)
+                self.sizes.add_to_head(self.url, self.headers)
         except (httptools.HttpParserError, Refused) as error:
             self.refuse(_reason(error, data))
         else:

@@ -64,17 +64,17 @@ class Sizes(Holder):
         """End a message. The rest of the slice may belong to the next request, which is not charged for this one's bytes."""
         self._own_bytes = self._head_bytes = 0
 
-    def add_to_head(self, headers: Sequence[Header]) -> None:
+    def add_to_head(self, url: bytes, headers: Sequence[Header]) -> None:
         """The slice has ended inside a head."""
         self._head_bytes += self._own_bytes
-        self._check_head_size(self._head_bytes)
+        self._check_head_size(self._head_bytes, url)
         check_header_count(headers)
         self.hold(self._own_bytes, self.most_held)
 
     def end_head(self, url: bytes, headers: Sequence[Header]) -> None:
         """Only a head that a slice may not have room for is measured."""
         if self._head_bytes or self._slice_bytes > self._max_head_bytes:
-            self._check_head_size(len(url) + sum(len(name) + len(value) for name, value in headers))
+            self._check_head_size(len(url) + sum(len(name) + len(value) for name, value in headers), url)
         if self.held_bytes:
             self.release()
         self._body_bytes, self._chunks_left = 0, MAX_CHUNKS
@@ -92,6 +92,8 @@ class Sizes(Holder):
                 400, f"The chunks of a body have {CHUNK_BYTES} bytes or more, but for the first {MAX_CHUNKS}."
             )
 
-    def _check_head_size(self, count: int) -> None:
+    def _check_head_size(self, count: int, url: bytes) -> None:
+        """Name the part that is too long: RFC 9112, 3, has a status of its own for the target."""
         if count > self._max_head_bytes:
-            raise Refused(431, f"The head of a request may have {self._max_head_bytes} bytes at most.")
+            status = 414 if 2 * len(url) > count else 431
+            raise Refused(status, f"The head of a request may have {self._max_head_bytes} bytes at most.")

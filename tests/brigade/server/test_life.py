@@ -287,7 +287,7 @@ def test_reload_brings_new_code_of_every_part(start: Start, tmp_path: Path) -> N
         module.write_text(module.read_text().replace(old, new))
     gunicorn.reload()
     assert exchange(gunicorn.port, NEXT + NEXT + LAST).count(b"200 OK") == 2
-    assert status(ask(gunicorn.port, "/" + "a" * 2000)) == 431
+    assert status(ask(gunicorn.port, "/" + "a" * 2000)) == 414
 
 
 def test_new_master_takes_over_from_the_old(start: Start) -> None:

@@ -65,7 +65,8 @@ NOT_HTTP = {
 }
 
 TOO_LARGE = {
-    "url": (b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 1_000_000), 431),
+    "url": (b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 1_000_000), 414),
+    "url in one read": (b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 40_000), 414),
     "header": (b"GET / HTTP/1.1\r\nHost: a\r\nA: %s\r\n\r\n" % (b"a" * 20_000_000), 431),
     "header in one read": (b"GET / HTTP/1.1\r\nHost: a\r\nA: %s\r\n\r\n" % (b"a" * 40_000), 431),
     "headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200_000 + b"\r\n", 431),

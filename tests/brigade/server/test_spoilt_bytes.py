@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(120 * TIMES)]
 PATIENCE_S = 20
 QUICK_S = 0.1
 """For clients that say no end and are let go; each of them takes as long, so they are few and send all at once."""
-REFUSALS = {400, 408, 413, 431, 501, 503, 505}
+REFUSALS = {400, 408, 413, 414, 431, 501, 503, 505}
 OFFER = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
 WORDS = [
     *(b"\r\n", b"\n", b"\r", b"\0", b"\xff", b" ", b":", b"\r\n\r\n", b"0\r\n\r\n", b"1\r\nx\r\n", b"ffffffffffffffff\r\n"),
