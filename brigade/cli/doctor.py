@@ -18,7 +18,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from brigade.cli import CommandError, Project
 from brigade.cli.file_systems import network_type
-from brigade.cli.run import check_pooler, check_state_dir
+from brigade.cli.run import check_encoding, check_pooler, check_state_dir
 from brigade.cli.schema import pending, read_scripts
 from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from brigade.cli.sizing import make_plan
@@ -76,6 +76,7 @@ async def _examine(project: Project, settings: Settings, findings: list[Finding]
         async with _session(settings, options=options) as connection:
             facts = await ask_postgres(connection)
             check_pooler(settings, facts)
+            check_encoding(facts)
             findings += _postgres(facts, pending(read_scripts(project.features), await read_heads(connection)))
     if settings.database_url:
         url = read_postgres_url(settings.database_url.get_secret_value())

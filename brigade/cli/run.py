@@ -26,6 +26,8 @@ from brigade.stores.redis_client import AnyRedis
 from brigade.stores.schema import Schema, read_heads
 from brigade.telemetry import logs
 
+HOLD_ANY_TEXT = {"UTF8", "SQL_ASCII"}
+"""Encodings of a database. SQL_ASCII stores the bytes of UTF-8 as they are."""
 GUNICORN_CONF = Path(listening.__file__).with_name("gunicorn_conf.py")
 
 
@@ -83,6 +85,7 @@ async def _check_servers(project: Project, settings: Settings) -> PostgresFacts 
         _warn(reason, "what Redis knows is served until it is back")
     if facts:
         check_pooler(settings, facts)
+        check_encoding(facts)
     check_schema(lacking, project.command)
     try:
         is_ours, copies = await with_redis(partial(_look_around, deployment), settings, name="service.run")
@@ -148,6 +151,19 @@ def check_pooler(settings: Settings, facts: PostgresFacts) -> None:
         raise ConfigurationError(
             "DATABASE_URL leads to a pooler that does not keep its clients' prepared statements: set DATABASE_POOLED, "
             "or max_prepared_statements of PgBouncer 1.21 and newer."
+        )
+
+
+def check_encoding(facts: PostgresFacts) -> None:
+    """A character that the database cannot store would be a defect of whichever request brings it.
+
+    Raises:
+        ConfigurationError: there are such characters.
+    """
+    if facts.encoding not in HOLD_ANY_TEXT:
+        raise ConfigurationError(
+            f"DATABASE_URL leads to a database whose encoding is {facts.encoding}, which cannot store all text: make one "
+            "by CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
         )
 
 

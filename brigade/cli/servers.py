@@ -43,7 +43,7 @@ MAY_PASS = (
     RedisClusterException,  # none of the nodes that it was given has a cluster to speak of yet
 )
 REFUSALS = (AuthenticationError, asyncpg.ProtocolViolationError)
-UNUSABLE = ("startup parameter", "configuration parameter")
+UNUSABLE = ("startup parameter", "configuration parameter", "DB index is out of range")
 """Words of a server, or a pooler before it, about a URL that asks for something it does not know."""
 UNUSABLE_KINDS = (
     asyncpg.ClientConfigurationError,
@@ -60,6 +60,7 @@ SELECT current_setting('server_version') AS version,
            + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved,
        pg_is_in_recovery() AS read_only,
        current_setting('statement_timeout') <> '0' AS bounded,
+       current_setting('server_encoding') AS encoding,
        pg_backend_pid() <> $1 AS pooled
 """
 
@@ -77,6 +78,8 @@ class PostgresFacts:
     read_only: bool
     bounded: bool
     """Statements have a deadline there."""
+    encoding: str
+    """The database stores text in it."""
     pooled: bool
     """A pooler accepted the connection, and another server answered."""
     keeps_statements: bool

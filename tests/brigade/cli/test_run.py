@@ -13,7 +13,8 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from tests.brigade.cli.conftest import Run, add_migration
+from local.servers import Postgres
+from tests.brigade.cli.conftest import Run, add_migration, query
 from tests.conftest import StartService
 from tests.running import RunningService
 
@@ -55,6 +56,33 @@ def test_url_that_no_session_can_have_is_refused(
     url = f"{database_url}{'&' if '?' in database_url else '?'}{parameter}"
     done = run("run", PORT=free_port, DATABASE_URL=url, REDIS_URL=redis_url)
     refused(done, "DATABASE_URL", "refuses")
+
+
+@pytest.fixture(scope="module")
+def narrow_database(postgres: Postgres) -> Iterator[str]:
+    """It lacks most letters that there are."""
+    query(postgres.url, "CREATE DATABASE narrow TEMPLATE template0 LOCALE_PROVIDER libc ENCODING LATIN1 LOCALE 'C'")
+    yield f"{postgres.url.rpartition('/')[0]}/narrow"
+    query(postgres.url, "DROP DATABASE narrow WITH (FORCE)")
+
+
+@pytest.mark.parametrize("asked", ["run", "doctor"])
+def test_database_that_cannot_store_all_text_is_refused(
+    run: Run, narrow_database: str, redis_url: str, free_port: int, asked: str
+) -> None:
+    """Whoever sent the letters that it lacks would be answered 500."""
+    done = run(asked, PORT=free_port, DATABASE_URL=narrow_database, REDIS_URL=redis_url)
+    assert done.returncode in {1, 2}
+    assert "encoding is LATIN1" in (done.stderr if asked == "run" else done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+def test_number_of_a_redis_database_that_is_not_there_is_refused(
+    run: Run, free_port: int, database_url: str, redis_url: str
+) -> None:
+    url = f"{redis_url.rpartition('/')[0]}/9999"
+    done = run("run", PORT=free_port, DATABASE_URL=database_url, REDIS_URL=url)
+    refused(done, "REDIS_URL", "DB index is out of range")
 
 
 def test_port_of_a_runner_that_is_in_use_is_refused(
