@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from proof.prove.route.cpu import CpuUse
 from proof.prove.route.measured import Findings, Measured
 from proof.prove.route.probe import Seen
 from proof.prove.route.route import Route
@@ -127,3 +128,35 @@ def test_route_on_a_machine_that_had_no_time_is_not_taken_for_a_lock(starved: fl
     company = _elsewhere(45, 10, cpu_percent=3, running=0, ping_ms=2)
     company.samples[0] = replace(company.samples[0], starved_cores=starved)
     assert judge(Route("GET", "/"), Findings(quiet, alone, {1: company})).kind == kind
+
+
+def _here(users: int, done: int, latency_ms: float, *, cpu: CpuUse | None = None, starved: float = 0.0) -> Measured:
+    """Figures of a worker on this machine, of a window with answers and of two without any."""
+    answered = Sample(
+        "w",
+        workers=1,
+        seconds=1,
+        done=done,
+        statuses={"200": done},
+        latency_ms=Percentiles(latency_ms),
+        ping_ms=Percentiles(2),
+        starved_cores=starved,
+    )
+    without = Sample("w", workers=1, seconds=0.001, starved_cores=starved)
+    return Measured(users, 1, Seen(cpu=cpu or CpuUse(), is_local=True), [answered, without, without])
+
+
+def test_a_window_without_an_answer_does_not_make_the_others_quicker() -> None:
+    alone = _here(1, 16, 60)
+    assert (alone.took_ms, alone.ping_ms) == (60, 2)
+    assert _here(1, 0, 0).took_ms == 0
+
+
+@pytest.mark.parametrize(("starved", "kind"), [(1.5, "cannot be told"), (0.0, "waits")])
+def test_cpu_time_on_a_busy_machine_is_not_called_waiting(starved: float, kind: str) -> None:
+    cpu = CpuUse(loop=0.01, threads=0.06, loop_starved=0.1, threads_starved=0.2)
+    alone = _here(1, 3, 390, cpu=cpu, starved=starved)
+    company = _here(8, 20, 390, cpu=cpu, starved=starved)
+    company.samples = company.samples[:1]
+    verdict = judge(Route("GET", "/"), Findings(_here(1, 0, 0), alone, {1: company}))
+    assert verdict.kind == kind, verdict

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from proof.prove.own_service import ROOT
 from proof.prove.route.measured import Findings
 from proof.prove.route.route import Route
 from proof.prove.route.run import Asked, Step, measure_routes
-from proof.prove.route.verdict import Verdict, judge, scaling
+from proof.prove.route.verdict import Verdict, judge
 from proof.prove.words import number
 
 
@@ -96,3 +97,15 @@ def _print(route: Route, found: Findings, verdict: Verdict, before: dict[str, An
             f"The machine was busy: our processes waited for {found.first.starved:.1f} cores. Trust the kind, not the rates."
         )
     console.print()
+
+
+def scaling(found: Findings) -> Iterator[str]:
+    """Yield what more workers add, one sentence for each number of them."""
+    few = min(found.company)
+    for count, many in found.company.items():
+        if count != few and found.first.rate:
+            times = many.rate / found.first.rate
+            yield (
+                f"{count} workers, {many.users} users: {number(many.rate)} answers a second, {times:.2f} times those of "
+                f"{few} ({times * few / count:.0%} of ideal)"
+            )

@@ -1,6 +1,7 @@
 """The figures of one kind of window of a route, over its rounds. Plain data with arithmetic; it judges nothing."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -36,11 +37,11 @@ class Measured:
 
     @property
     def took_ms(self) -> float:
-        return median(sample.latency_ms.p50 for sample in self.samples)
+        return _median_of_told(sample.latency_ms.p50 for sample in self.samples)
 
     @property
     def ping_ms(self) -> float:
-        return median(sample.ping_ms.p50 for sample in self.samples)
+        return _median_of_told(sample.ping_ms.p50 for sample in self.samples)
 
     @property
     def statuses(self) -> Counter[str]:
@@ -67,6 +68,11 @@ class Measured:
 
     def cpu_cores(self) -> CpuUse:
         return CpuUse().plus(self.seen.cpu, 1 / self.seconds)
+
+
+def _median_of_told(times_ms: Iterable[float]) -> float:
+    """Leave out the windows in which nothing was answered: they say 0, and not how long it took."""
+    return median([ms for ms in times_ms if ms] or [0.0])
 
 
 @dataclass

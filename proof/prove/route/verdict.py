@@ -1,6 +1,6 @@
 """Names the kind of a route: the first description that the findings support. It measures and prints nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proof.prove.evidence import REFUSALS, STARVED
@@ -140,9 +140,7 @@ def _waits_in_turn(_: Route, found: Findings) -> Verdict | None:
         )
     is_idle = found.at_once >= HELD and found.cpu_ms.total < COMPUTES_MS and first.starved < found.at_once
     if first.starved > STARVED and not is_idle:
-        busy = "The machine was too busy to tell whether its requests wait for one another or for a core."
-        evidence = (arithmetic, f"our processes waited for {number(first.starved)} cores")
-        return Verdict("cannot be told", busy, "run this command again on a calmer machine", "", evidence)
+        return _too_busy("whether its requests wait for one another or for a core", first.starved, (arithmetic,))
     places = sum(worker["db_pool"]["max"] for worker in first.seen.workers[-first.workers :])
     full = first.seen.share(lambda worker: worker["db_pool"]["in_use"] >= worker["db_pool"]["max"])
     if full > FULL_SHARE and found.at_once > places / 2:
@@ -164,13 +162,21 @@ def _waits_in_turn(_: Route, found: Findings) -> Verdict | None:
     )
 
 
+def _too_busy(what: str, starved: float, evidence: tuple[str, ...]) -> Verdict:
+    busy = f"The machine was too busy to tell {what}."
+    evidence = (*evidence, f"our processes waited for {number(starved)} cores")
+    return Verdict("cannot be told", busy, "run this command again on a calmer machine", "", evidence)
+
+
 def _waits(_: Route, found: Findings) -> Verdict:
-    first = found.first
+    first, starved = found.first, max(found.alone.starved, found.first.starved)
     evidence = (
         f"{first.users} users: {number(found.at_once)} requests under way at once, a ping beside them takes "
         f"{number(first.ping_ms)} ms",
         f"CPU time of a request: {number(found.cpu_ms.total)} of {number(found.took_ms)} ms",
     )
+    if found.cpu_ms.total >= COMPUTES_MS and starved > STARVED:
+        return _too_busy("whether a request waits or computes", starved, evidence)
     peers = [peer for peer, _ in (found.alone.seen.peers + first.seen.peers).most_common(2)]
     if peers:
         says = f"It waits {number(found.took_ms)} ms, connected to {' and '.join(peers)}; its requests overlap."
@@ -184,15 +190,3 @@ def _waits(_: Route, found: Findings) -> Verdict:
 QUESTIONS: tuple[Callable[[Route, Findings], Verdict | None], ...] = (
     _answers, _blocks, _repeats, _computes, _waits_in_turn, _waits,
 )  # fmt: skip
-
-
-def scaling(found: Findings) -> Iterator[str]:
-    """Yield what more workers add, one sentence for each number of them."""
-    few = min(found.company)
-    for count, many in found.company.items():
-        if count != few and found.first.rate:
-            times = many.rate / found.first.rate
-            yield (
-                f"{count} workers, {many.users} users: {number(many.rate)} answers a second, {times:.2f} times those of "
-                f"{few} ({times * few / count:.0%} of ideal)"
-            )
