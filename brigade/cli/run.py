@@ -14,6 +14,7 @@ import structlog
 
 from brigade.cli import CommandError, Project
 from brigade.cli.inherited import settle_environment
+from brigade.cli.process_limits import check_files, check_threads
 from brigade.cli.servers import PostgresFacts, ServerAway, ask_postgres, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
@@ -34,12 +35,15 @@ GUNICORN_CONF = Path(listening.__file__).with_name("gunicorn_conf.py")
 def main(project: Project) -> int:
     settings = load_settings(project.settings)
     logs.configure(settings)
+    check_files()
     listening.check(settings)
     try:
         check_state_dir(settings)
     except CommandError as reason:  # a service whose folder cannot be used serves, and tries again while it does
         structlog.get_logger("brigade.cli").error("STATE_DIR cannot be used", reason=str(reason))
     plan = make_plan(project, settings, asyncio.run(_check_servers(project, settings)))
+    check_files(plan)
+    check_threads(plan)
     if settings.log_format == "json":
         structlog.get_logger("brigade.cli").info("plan", plan=plan.as_json())
     else:
