@@ -9,14 +9,14 @@ from rich.console import Console
 from local.patience import Patience
 from local.process import LocalError
 from proof.arguments import kept_folder, one_or_more
-from proof.bench import connections, cpu, figures, life, peers, routes, switches
+from proof.bench import connections, cpu, figures, layers, life, peers, routes, switches
 from proof.bench.deployment import Backends, backends
 from proof.bench.report import Report, print_report, write
 from proof.bench.routes import Progress, Samples
 
 STEP_S = 180.0
 """Seconds of a step beside the measured ones: deployments start and stop in it."""
-PARTS = (*routes.ROUTES, "switches", "servers", "cpu", "connections", "many", "life")
+PARTS = (*routes.ROUTES, "switches", "servers", "layers", "cpu", "connections", "many", "life")
 
 
 def main() -> int:
@@ -58,6 +58,12 @@ def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) ->
     if "servers" in parts:
         compared = peers.compare(backends, rounds=rounds, seconds=seconds, progress=progress)
         raw["servers"] = {name: asdict(peer) for name, peer in compared.items()}
+    parted: layers.Layers = {}
+    if "layers" in parts:
+        parted = layers.compare(backends, seconds=seconds, progress=progress)
+        raw["layers"] = {
+            name: {layer: asdict(each) for layer, each in by_layer.items()} for name, by_layer in parted.items()
+        }
     if "cpu" in parts:
         beside = cpu.beside_redirects(backends, rounds=rounds, seconds=2 * seconds, progress=progress)
         jobs, turns = cpu.over_workers(backends, rounds=rounds, seconds=seconds, progress=progress)
@@ -72,7 +78,7 @@ def _bench(given: argparse.Namespace, backends: Backends, progress: Progress) ->
     if "life" in parts:
         memory = life.memory_mb(backends, workers=4, progress=progress)
         found += figures.of_life(memory, life.restart_s(backends, rounds=rounds, progress=progress))
-    return Report(samples, found, raw, compared)
+    return Report(samples, found, raw, compared, parted)
 
 
 def _parser() -> argparse.ArgumentParser:

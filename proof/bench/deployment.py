@@ -114,12 +114,20 @@ def backends() -> Iterator[Backends]:
 
 @contextmanager
 def deployment(
-    name: str, backends: Backends, headers: Mapping[str, str] = NONE, /, *, workers: int = 1, **variables: str
+    name: str,
+    backends: Backends,
+    headers: Mapping[str, str] = NONE,
+    project: Path = ROOT,
+    /,
+    *,
+    workers: int = 1,
+    **variables: str,
 ) -> Iterator[Deployment]:
+    """Start a server. `project` is the folder whose `service` it serves."""
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         home, port, server = Path(folder), free_port(), SERVERS[name]
         home.chmod(0o755)  # nginx works as another user
-        variables = _variables(backends, home, textbook=server.is_textbook) | {
+        variables = _variables(backends, home, project, textbook=server.is_textbook) | {
             "WEB_CONCURRENCY": str(workers),
             "PORT": str(port),
             **server.variables,
@@ -130,7 +138,7 @@ def deployment(
             migrate(variables)
         with (home / "log").open("wb") as log:
             arguments = command(name, sys.executable, home=home, port=port, workers=workers)
-            process = spawn(arguments, env=variables, cwd=ROOT, stdout=log, stderr=log)
+            process = spawn(arguments, env=variables, cwd=project, stdout=log, stderr=log)
         try:
             started = Deployment(name, process, port=port, workers=workers, log=home / "log")
             started.headers = headers
@@ -142,12 +150,12 @@ def deployment(
             terminate(process, within_s=40)
 
 
-def _variables(backends: Backends, home: Path, *, textbook: bool) -> dict[str, str]:
+def _variables(backends: Backends, home: Path, project: Path, *, textbook: bool) -> dict[str, str]:
     """The textbook has a database of its own."""
     postgres, redis = backends.postgres.url, backends.valkey.url
     if textbook:
         postgres, redis = f"{postgres.rpartition('/')[0]}/textbook", f"{redis.rpartition('/')[0]}/1"
-    return environment({"DATABASE_URL": postgres, "REDIS_URL": redis, "STATE_DIR": str(home / "state")}, home)
+    return environment({"DATABASE_URL": postgres, "REDIS_URL": redis, "STATE_DIR": str(home / "state")}, home, project)
 
 
 def _share_work(home: Path) -> None:

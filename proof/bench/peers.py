@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from proof.bench import cpu
+from proof.bench import cpu, trials
 from proof.bench.connections import evenness, keep
 from proof.bench.deployment import Backends, Deployment, deployment
 from proof.bench.life import worker_mb
@@ -26,6 +26,10 @@ TIMEOUT_S = "5"
 """WORKER_TIMEOUT_S for those that have one, so that a worker that stands still is missed within `PATIENCE_S`."""
 
 
+SLOW_S = 2
+"""HEADER_TIMEOUT_S for those that have one."""
+
+
 @dataclass
 class Peer:
     speed: dict[str, Series]
@@ -40,6 +44,14 @@ class Peer:
     killed_s: float | None = None
     frozen_s: float | None = None
     """Seconds until somebody answers again after all workers were killed, or stand still; None for never."""
+    streams: tuple[int, int] | None = None
+    """Streams that were cut in three reloads, of those that ended. None if it serves none."""
+    hung_s: float | None = None
+    """Seconds until a worker that hangs at its start is replaced; None for never."""
+    outlives_broken: bool = False
+    """Whether the old code still answers after a reload to code that does not start."""
+    slow_held: int = 0
+    """Clients with half a head, of a hundred, for which it waits longer than twice `SLOW_S`."""
 
 
 def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress) -> dict[str, Peer]:
@@ -62,10 +74,22 @@ def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress
             peer.beside_cpu_p99_ms = cpu.both(server, 3 * seconds)[1].p99_ms
         with deployment(name, backends, workers=2, LAB_ENABLED="true", WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.asked, peer.lost = asyncio.run(_reload(server))
+        _try_worse(name, peer, backends)
         with deployment(name, backends, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.killed_s = _recovered_s(server, signal.SIGKILL)
             peer.frozen_s = _recovered_s(server, signal.SIGSTOP)
     return peers
+
+
+def _try_worse(name: str, peer: Peer, backends: Backends) -> None:
+    with deployment(name, backends, workers=2, HEADER_TIMEOUT_S=f"{SLOW_S}") as server:
+        peer.slow_held = asyncio.run(trials.slow_held(server, after_s=2 * SLOW_S))
+        peer.streams = asyncio.run(trials.streams_cut(server, reloads=RELOADS, every_s=RELOAD_S))
+    with trials.release() as project:
+        with deployment(name, backends, {}, project, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
+            peer.hung_s = trials.hung_s(server, project, within_s=PATIENCE_S)
+        with deployment(name, backends, {}, project, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
+            peer.outlives_broken = trials.outlives_broken(server, project, after_s=PATIENCE_S)
 
 
 async def _reload(server: Deployment) -> tuple[int, int]:

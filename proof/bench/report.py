@@ -15,10 +15,12 @@ from rich.table import Table
 
 from proof.bench.figures import Figure
 from proof.bench.generator import CANNOT, WRK
+from proof.bench.layers import LAYERS, Layers
 from proof.bench.peers import Peer
 from proof.bench.redis_tls import NO_REDIS, REDIS
 from proof.bench.routes import Samples
 from proof.bench.servers import NGINX, NO_NGINX
+from proof.bench.trials import SLOW_CLIENTS
 from proof.prove.charts import INK, STYLE
 
 COLORS = {"ours": "#1a9f6c", "textbook": "#e5534b"}
@@ -31,6 +33,7 @@ class Report:
     figures: list[Figure]
     raw: dict[str, object]
     peers: dict[str, Peer] = field(default_factory=dict)
+    layers: Layers = field(default_factory=dict)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -44,6 +47,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_routes_table(report.samples))
     if report.peers:
         console.print(_peers_table(report.peers))
+        console.print(_lives_table(report.peers))
+    if report.layers:
+        console.print(_layers_table(report.layers))
     if not report.figures:
         return
     table = Table("figure", "measured", "goal", "met", "", title="What is promised")
@@ -79,26 +85,49 @@ def _routes_table(samples: Samples) -> Table:
 
 def _peers_table(peers: dict[str, Peer]) -> Table:
     table = Table(
-        "server", "route", "requests/s", "CPU us", "p99 ms", "beside CPU, p99 ms", "lost in 3 reloads", "killed, s", "frozen, s",
-        "max / mean of 4", "PSS MiB",
-        title="The same service. Speed of one worker, medians of the rounds; the rest of 2 or 4 workers",
+        "server", "route", "requests/s", "CPU us", "p99 ms", "beside CPU, p99 ms", "max / mean of 4", "PSS MiB",
+        title="The same service. Speed of one worker, medians of the rounds; the rest of 4 workers",
     )  # fmt: skip
     for name, peer in peers.items():
-        life = [
-            f"{peer.beside_cpu_p99_ms:.0f}",
-            f"{peer.lost} of {peer.asked:,}",
-            *("never" if seconds is None else f"{seconds:.1f}" for seconds in (peer.killed_s, peer.frozen_s)),
-            f"{peer.unevenness:.2f}",
-            f"{peer.pss_mib:.0f}",
-        ]
+        rest = [f"{peer.beside_cpu_p99_ms:.0f}", f"{peer.unevenness:.2f}", f"{peer.pss_mib:.0f}"]
         for number, (route, series) in enumerate(peer.speed.items()):
             speed = [
                 f"{series.median('requests_per_s'):,.0f}",
                 f"{series.median('cpu_us'):.0f}",
                 f"{series.median('p99_ms'):.1f}",
             ]
-            table.add_row("" if number else name, route, *speed, *([] if number else life))
+            table.add_row("" if number else name, route, *speed, *([] if number else rest))
         table.add_section()
+    return table
+
+
+def _lives_table(peers: dict[str, Peer]) -> Table:
+    table = Table(
+        "server", "lost in 3 reloads", "streams cut in them", "killed, s", "frozen, s", "hangs at its start, s",
+        "broken release", "slow clients held",
+        title="The same service with two workers, when something happens to it",
+    )  # fmt: skip
+    for name, peer in peers.items():
+        table.add_row(
+            name,
+            f"{peer.lost} of {peer.asked:,}",
+            "-" if peer.streams is None else f"{peer.streams[0]} of {peer.streams[1]}",
+            *(
+                "never" if seconds is None else f"{seconds:.1f}"
+                for seconds in (peer.killed_s, peer.frozen_s, peer.hung_s)
+            ),
+            "goes on" if peer.outlives_broken else "ends",
+            f"{peer.slow_held} of {SLOW_CLIENTS}",
+        )
+    return table
+
+
+def _layers_table(layers: Layers) -> Table:
+    title = "Python calls of one request, and the share of the worker's time, by cProfile"
+    table = Table("layer", *layers, title=title)
+    for name in LAYERS:
+        parts = [by_layer[name] for by_layer in layers.values()]
+        table.add_row(name, *(f"{part.calls:.0f} ({part.share:.0%})" for part in parts))
     return table
 
 

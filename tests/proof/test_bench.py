@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from proof.bench import figures, jobs, outgoing, streams
+from proof.bench import figures, jobs, layers, outgoing, streams, trials
 from proof.bench.client import get, post_link
 from proof.bench.deployment import backends, deployment
 from proof.bench.redis_tls import REDIS, redis_over_tls
@@ -96,3 +97,25 @@ def test_streams_and_jobs_have_figures(capsys: pytest.CaptureFixture[str]) -> No
     for kind in ("a WebSocket", "an event stream"):
         assert all(float(figure.replace(",", "")) > 0 for figure in figures_of[kind][1:]), told
     assert re.search(r"20 jobs that do nothing: \d+/s", told)
+
+
+def test_the_time_of_a_request_is_told_by_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "COLUMNS", [("ours", "trivial")])
+    with backends() as servers:
+        found = layers.compare(servers, seconds=1, progress=lambda _: None)["ours, trivial"]
+    assert sum(layer.share for layer in found.values()) == pytest.approx(1)
+    assert found["FastAPI, Starlette, pydantic"].calls > found["the server"].calls > 10
+    assert found["asyncpg"].calls < 1  # it asks no store
+
+
+def test_a_server_is_tried_in_bad_hours() -> None:
+    variables = {"WORKER_TIMEOUT_S": "5", "HEADER_TIMEOUT_S": "1"}
+    with (
+        backends() as servers,
+        trials.release() as project,
+        deployment("ours", servers, {}, project, workers=2, **variables) as server,
+    ):
+        assert asyncio.run(trials.slow_held(server, after_s=20)) == 0
+        assert trials.hung_s(server, project, within_s=30) is not None
+        assert asyncio.run(trials.streams_cut(server, reloads=1, every_s=2)) is not None
+        assert trials.outlives_broken(server, project, after_s=2)
