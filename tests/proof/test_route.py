@@ -1,13 +1,15 @@
 """`--route` against ten routes of ten kinds, each of which it has to recognise, and against a deployment."""
 
 import json
+import os
+import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import pytest
 
 from proof.prove.route.cpu import CpuUse
 from proof.prove.route.measured import Findings, Measured
-from proof.prove.route.probe import Seen
+from proof.prove.route.probe import Seen, ServiceProbe
 from proof.prove.route.route import Route
 from proof.prove.route.verdict import judge
 from proof.prove.small_project import write_project
+from proof.prove.stage import Deployment
 from proof.prove.window import Percentiles, Sample
 from tests.conftest import StartService
 from tests.proof.conftest import ROOT
@@ -160,3 +163,35 @@ def test_cpu_time_on_a_busy_machine_is_not_called_waiting(starved: float, kind: 
     company.samples = company.samples[:1]
     verdict = judge(Route("GET", "/"), Findings(_here(1, 0, 0), alone, {1: company}))
     assert verdict.kind == kind, verdict
+
+
+@dataclass
+class _Busy(Deployment):
+    """A service whose /workers is answered once, and then late or with a problem: its one worker is this process."""
+
+    late_s: float
+    own = True
+    asked: int = 0
+
+    def url(self, workers: int) -> str:  # noqa: ARG002
+        return "http://127.0.0.1:9"
+
+    def state(self, workers: int) -> dict[str, Any]:  # noqa: ARG002
+        self.asked += 1
+        if self.asked == 1:
+            return {"workers": [{"host": socket.gethostname(), "pid": os.getpid()}]}
+        time.sleep(self.late_s)
+        return {"title": "Too busy"}
+
+
+@pytest.mark.parametrize("late_s", [0.0, 5.0])
+def test_an_upstream_is_seen_though_workers_is_answered_late_or_not(upstream: int, late_s: float) -> None:
+    probe = ServiceProbe(_Busy(late_s), 1)
+    probe.begin()
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", upstream)) as connection:
+            connection.recv(1)
+        if f"127.0.0.1:{upstream}" in probe.seen.peers:
+            break
+    probe.end()
+    assert f"127.0.0.1:{upstream}" in probe.seen.peers

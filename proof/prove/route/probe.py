@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,10 +55,13 @@ class ServiceProbe:
     def begin(self) -> None:
         self._log, self._statements = _Tail(self._stage.log(self._count)), _Tail(self._stage.statements)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
+        # A thread each, because a busy service answers late, and its connections are gone by then.
+        notes = self._note_peers, self._note_states
+        self._threads = [threading.Thread(target=self._look, args=(note,), daemon=True) for note in notes]
+        for thread in self._threads:
+            thread.start()
         self._began_at = time.time()
-        self.seen.peers.update(set(self._peers()))
+        self._note_peers()
         self._before = snapshot(self.pids)
 
     def end(self) -> None:
@@ -70,16 +73,22 @@ class ServiceProbe:
             if '"event loop was blocked"' in line:
                 with suppress(ValueError):
                     self.seen.incidents.append(json.loads(line))
-        self._thread.join(POLL_EVERY_S)
+        for thread in self._threads:
+            thread.join(POLL_EVERY_S)
         if self._events:
             time.sleep(LATE_S)
             self.seen.incidents += self._events.between(self._began_at, ended_at)
 
-    def _look(self) -> None:
+    def _look(self, note: Callable[[], None]) -> None:
         while not self._stopped.wait(POLL_EVERY_S):
-            with suppress(OSError, ValueError):
-                self.seen.peers.update(set(self._peers()))
-                self.seen.workers += self._stage.state(self._count)["workers"]
+            with suppress(OSError, ValueError, KeyError):  # a busy service may answer with a problem
+                note()
+
+    def _note_peers(self) -> None:
+        self.seen.peers.update(set(self._peers()))
+
+    def _note_states(self) -> None:
+        self.seen.workers += self._stage.state(self._count)["workers"]
 
     def _peers(self) -> Iterator[str]:
         listening = Address.of(self._stage.url(self._count)).port
