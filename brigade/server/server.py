@@ -19,6 +19,7 @@ import uvicorn
 
 from brigade.server.admission import AdmittingProtocol
 from brigade.server.balance import Acceptor
+from brigade.server.garbage import Garbage
 from brigade.server.lifecycle import State, lifecycle, roster
 from brigade.server.ops_port import OpsPort
 from brigade.server.streams import streams
@@ -88,14 +89,14 @@ class Server(uvicorn.Server):
         """Beat from the event loop, so that a blocked one is noticed; from the first request on, so that the start is
         bounded too; and through the drain, so that it is not taken for a blocked loop.
         """
-        every_s = min(HEARTBEAT_S, self._settings.worker_timeout_s / 4)
+        every_s, garbage = min(HEARTBEAT_S, self._settings.worker_timeout_s / 4), Garbage()
         while True:
             self._notify()
             if os.getppid() != self._master and not lifecycle.leaving:
                 log.error("The master is gone: stopping.")
                 roster.flags.draining = roster.flags.stopping = True
                 self.handle_exit(signal.SIGTERM, None)
-            gc.collect(0)  # 1 ms: few objects may hold many bytes
+            garbage.collect()
             await asyncio.sleep(every_s)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
