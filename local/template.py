@@ -35,7 +35,7 @@ EDITS = [
     ("deploy/kubernetes/components/service-monitor/kustomization.yaml", r", jobs\.yaml", ""),
     ("deploy/kubernetes/base/network.yaml", r"^---\n(?:(?!---).*\n){3}  name: jobs\n(?:(?!---).*\n)+", ""),
     ("deploy/kubernetes/base/network.yaml", r"\[api, jobs, migrate\]", "[api, migrate]"),
-    ("service/settings.py", r"(?s)\nfrom pydantic import AnyHttpUrl\n(.*Settings\):\n).*", r"\1    pass\n"),
+    ("service/settings.py", r"(?s)\nfrom pydantic import AnyHttpUrl[^\n]*\n(.*Settings\):\n).*", r"\1    pass\n"),
     (".env.example", r"^#[^\n]*\n# PUBLIC_URL=\n", ""),
     ("docker-compose.yml", r"^  PUBLIC_URL:.*\n", ""),
     ("deploy/compose.production.yml", r"^ *PUBLIC_URL:.*\n", ""),

@@ -3,11 +3,15 @@
 import ipaddress
 import posixpath
 import re
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import idna
+
+T = TypeVar("T")
 
 MAX_LENGTH = 2048
 
@@ -88,7 +92,14 @@ def _without_dots(path: str) -> str:
 
 def _to_ascii(netloc: str) -> str:
     host, colon, port = netloc.partition(":")
-    return idna.encode(host, uts46=True).decode() + colon + port if not host.isascii() else netloc
+    return _by_idna(partial(idna.encode, uts46=True), host).decode() + colon + port if not host.isascii() else netloc
+
+
+def _by_idna(translate: Callable[[str], T], host: str) -> T:
+    try:
+        return translate(host)
+    except idna.IDNAError as error:
+        raise ValueError(f"must have a host name that IDNA allows: {error}") from None
 
 
 @lru_cache(256)
@@ -106,5 +117,5 @@ def _split_authority(parts: SplitResult) -> tuple[str, int]:
     if not _HOST_NAME(host):
         raise ValueError("must have a valid host name")
     if "xn--" in host:
-        idna.decode(host)
+        _by_idna(idna.decode, host)
     return host.rstrip("."), 80 if port == 443 else port

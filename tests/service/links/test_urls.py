@@ -166,3 +166,9 @@ def test_a_url_that_leads_back_is_known_in_any_spelling(url: str, expected: bool
 )
 def test_a_base_is_known_in_any_spelling(url: str, base: str) -> None:
     assert leads_under(check_url(url), base)
+
+
+@pytest.mark.parametrize("url", ["http://💩.example/", "http://xn--ls8h.example/"])
+def test_a_domain_that_idna_does_not_allow_is_refused_in_its_words(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^must have a host name that IDNA allows: Codepoint U\+1F4A9"):
+        check_url(url)
