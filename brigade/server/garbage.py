@@ -4,7 +4,7 @@ import gc
 
 MIDDLE_EVERY, OLD_EVERY = 10, 100
 GROWN = 1.25
-"""By how much the old have grown when they are looked at, as in CPython: to look at a million takes a tenth of a second."""
+"""The old are looked at when they are so many times as many, as in CPython: to look at a million takes a tenth of a second."""
 
 
 class Garbage:
