@@ -11,7 +11,7 @@ class Garbage:
     """Collects the young at each turn, and those that survived in some turns.
 
     CPython counts towards the older generations, but looks at its counts only when it collects by itself. So what was
-    alive at one turn, and ended later in a cycle, as a failed future with its frames does, would stay for ever.
+    alive at one turn, and ended later in a cycle, as a failed future with its frames does, would never be freed.
     """
 
     def __init__(self) -> None:
