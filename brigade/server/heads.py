@@ -9,7 +9,8 @@ from brigade.server.refusals import Refused
 MAX_HEADERS = 100
 """Headers of a request, at most, as in Gunicorn and Apache. In `MAX_HEADER_BYTES` there is room for 5,000, which took 580 kB of memory."""
 
-_is_host = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~!$&'()*+,;=%-]{0,254})(?::\d{0,5})?").fullmatch
+_PORT = rb"(?:\d{0,4}|[0-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_is_host = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~!$&'()*+,;=%%-]{0,254})(?::%b)?" % _PORT).fullmatch
 """An IPv6 address in brackets, or a name of 253 characters and a dot, and perhaps a port. Answers repeat it."""
 
 _absolute_form = re.compile(

@@ -35,6 +35,7 @@ NOT_HTTP = {
     "host behind a bracket": (b"GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n", 400),
     "IPv6 host without brackets": (b"GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", 400),
     "port of letters": (b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+    "port that there is not": (b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400),
     "two ports": (b"GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n", 400),
     "host longer than a name": (b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % (b"a" * 261), 400),
     "length and coding": (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
