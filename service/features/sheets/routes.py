@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, Field
+from segno.encoder import is_kanji
 
 from brigade import Body, Jobs, Pg, Text, documented, location, require_key, route_limits
 from service.features.sheets import store
@@ -17,8 +18,8 @@ from service.features.sheets.ranges import Conditions
 
 MOST_CODES = 10_000
 PART_BYTES = 256 * 1024
-MOST_BYTES = 2953
-"""Bytes in the largest QR code there is, with the least of what may be unreadable (ISO/IEC 18004, table 7)."""
+MOST_BYTES, MOST_KANJI = 2953, 1817
+"""Contents of the largest QR code there is, with the least of what may be unreadable (ISO/IEC 18004, table 7)."""
 SheetId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 router = APIRouter(prefix="/sheets", tags=["sheets"], dependencies=[Depends(require_key)])
@@ -26,6 +27,8 @@ router = APIRouter(prefix="/sheets", tags=["sheets"], dependencies=[Depends(requ
 
 def _fits_a_code(text: str) -> str:
     """Refuse now what no attempt of the job could draw. A code has the first of these encodings that has each letter."""
+    if len(text) <= MOST_KANJI and _is_kanji(text):
+        return text
     size = len(text.encode())
     for encoding in ("shift_jis", "latin-1"):
         with suppress(UnicodeEncodeError):
@@ -33,6 +36,13 @@ def _fits_a_code(text: str) -> str:
     if size > MOST_BYTES:
         raise ValueError(f"has {size} bytes, and a QR code has room for {MOST_BYTES}")
     return text
+
+
+def _is_kanji(text: str) -> bool:
+    """Whether each letter is one of those that a code keeps in 13 bits."""
+    with suppress(UnicodeEncodeError):
+        return bool(is_kanji(text.encode("shift_jis")))  # type: ignore[no-untyped-call] # segno has no types
+    return False
 
 
 CodeText = Annotated[Text, Field(min_length=1, max_length=2048), AfterValidator(_fits_a_code)]

@@ -107,7 +107,7 @@ async def is_sent_under_conditions(client: httpx.AsyncClient, at: str, whole: ht
             assert answer.headers["content-length"] == f"{len(whole.content)}"
 
 
-@pytest.mark.parametrize("text", ["ü" * 2048, "Ж" * 1476, "😀" * 738])
+@pytest.mark.parametrize("text", ["ü" * 2048, "Ж" * 1817, "😀" * 738, "漢" * 1817])
 def test_the_largest_text_that_is_taken_can_be_drawn(text: str) -> None:
     assert draw([NewSheet(urls=[text]).urls[0]])
 
@@ -127,8 +127,10 @@ async def test_a_sheet_waits_for_a_runner(client: httpx.AsyncClient) -> None:
         {"urls": ["a\0"]},
         {"urls": ["x" * 2049]},
         {"urls": ["a"] * 10_001},
-        {"urls": ["Ж" * 1477]},  # no QR code has room for it
+        {"urls": ["Ж" * 1818]},  # no QR code has room for it
         {"urls": ["😀" * 739]},
+        {"urls": ["漢" * 1818]},
+        {"urls": ["漢" * 1476 + "ab"]},
     ],
 )
 async def test_what_is_no_sheet_is_refused(client: httpx.AsyncClient, body: dict[str, object]) -> None:
