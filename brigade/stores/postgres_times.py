@@ -41,15 +41,28 @@ def _ends(epoch: Time) -> tuple[Time, Time]:
     return epoch.max, epoch.min
 
 
-def _from_aware(value: datetime) -> tuple[int]:
-    return _infinite(value, AWARE, LAST) or ((value.astimezone(UTC) - AWARE) // TICK,)
+def _from_aware(value: date) -> tuple[int]:
+    time = _midnight(value)
+    return _infinite(time, AWARE, LAST) or ((time.astimezone(UTC) - AWARE) // TICK,)
 
 
-def _from_naive(value: datetime) -> tuple[int]:
-    return _infinite(value, NAIVE, LAST) or ((value - NAIVE) // TICK,)
+def _from_naive(value: date) -> tuple[int]:
+    time = _midnight(value)
+    return _infinite(time, NAIVE, LAST) or ((time - NAIVE) // TICK,)
+
+
+def _midnight(value: date) -> datetime:
+    """Take a date as its beginning, as asyncpg does; TypeError is what asyncpg makes a DataError of."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - of the local zone where one is asked for
+    raise TypeError(f"expected a datetime, not {type(value).__name__}")
 
 
 def _from_day(value: date) -> tuple[int]:
+    if not isinstance(value, date):
+        raise TypeError(f"expected a date, not {type(value).__name__}")
     day = value.date() if isinstance(value, datetime) else value
     return _infinite(day, DAY, LAST_DAY) or ((day - DAY).days,)
 

@@ -1,4 +1,5 @@
 import socket
+from datetime import date, datetime, timedelta, timezone
 
 import asyncpg
 import pytest
@@ -36,3 +37,24 @@ async def test_wait_ends_where_all_hosts_are_silent() -> None:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(TimeoutError):
             await connect(f"postgresql://{host},{host}/db?target_session_attrs=primary", timeout=0.3)
+
+
+DAY, NAIVE = date(2024, 2, 29), datetime(2024, 2, 29, 23, 59, 59, 7)  # noqa: DTZ001 - as a feature may send it
+TIMES = {
+    "timestamptz": [datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=5.5))), NAIVE, DAY],
+    "timestamp": [NAIVE, DAY],
+    "date": [DAY, NAIVE],
+}
+
+
+@pytest.mark.anyio
+async def test_a_time_is_stored_as_asyncpg_stores_it(database_url: str) -> None:
+    ours, plain = await connect(database_url), await asyncpg.connect(database_url)
+    for kind, values in TIMES.items():
+        for value in values:
+            stored = f"SELECT ($1::{kind})::text"
+            assert await ours.fetchval(stored, value) == await plain.fetchval(stored, value), (kind, value)
+        with pytest.raises(asyncpg.DataError):
+            await ours.fetchval(f"SELECT $1::{kind}", "today")
+    await ours.close()
+    await plain.close()
