@@ -72,7 +72,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     driven = {item: {feature for mark in item.iter_markers("drives") for feature in mark.args} for item in items}
     gone = [item for item in items if not driven[item] <= {*NAMES, "lab"}]
     config.hook.pytest_deselected(items=gone)
+    for item in items:
+        if item.nodeid.startswith(UNCOVERED) or item.get_closest_marker("fuzz"):
+            item.add_marker("no_cover")
     items[:] = sorted((item for item in items if item not in gone), key=_bound_s, reverse=True)
+
+
+UNCOVERED = ("tests/e2e/", "tests/proof/", "tests/loadtests/")
+"""What these start runs elsewhere, and to trace their own calls takes a third of their time; so does what asks at random."""
 
 
 def _bound_s(item: pytest.Item) -> float:
