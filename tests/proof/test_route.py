@@ -76,7 +76,8 @@ def test_route_of_each_kind_is_recognised(tmp_path: Path, upstream: int) -> None
     kinds = {path: found[f"GET {path}"]["kind"] for path in KINDS}
     told = {path: kind for path, kind in kinds.items() if kind != "cannot be told"}  # as on a machine that was too busy
     assert told == {path: KINDS[path] for path in told}, said
-    assert len(told) >= 8, said
+    assert told.keys() >= {"/blocking", "/many-queries"}, said  # which the watchdog and Postgres tell, on any machine
+    assert len(told) >= 5, said
     line = 1 + next(number for number, text in enumerate(FEATURE.splitlines()) if "the line at fault" in text)
     evidence = {
         "/blocking": f"small/features/only/__init__.py:{line} in blocking",

@@ -50,9 +50,9 @@ function makeLane(worker) {
   const figures = FIGURES.map(([name]) => element("div", {}, element("dt", {}, name), element("dd")));
   const lag = element("canvas", { class: "lag", "aria-hidden": "true" });
   figures.at(-1).append(lag);
-  const canvas = element("canvas", { role: "img" });
-  const culprits = element("div", { class: "culprits" });
   const { pid, host } = worker.state;
+  const canvas = element("canvas", { role: "img", "aria-label": `The last seconds of worker ${pid}` });
+  const culprits = element("div", { class: "culprits" });
   const state = element("p", { class: "state" });
   const about = element(
     "div",
