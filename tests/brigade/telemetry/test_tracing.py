@@ -76,6 +76,7 @@ def test_a_websocket_is_a_span_until_it_is_closed(start_service: StartService, r
     told = attributes_of(span)
     assert (told["http.response.status_code"], told["websocket.close_code"]) == (101, 3333)
     assert span.status.code == span.status.STATUS_CODE_UNSET
+    eventually(lambda: '"event":"websocket"' in service.log())  # a thread writes it, perhaps after the span was sent
     lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
     assert [line["trace_id"] for line in lines if line["event"] == "websocket"] == [TRACE]
     statements = [each for each in receiver.spans if each.trace_id.hex() == TRACE and each.name.startswith("sql")]
