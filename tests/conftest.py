@@ -5,6 +5,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 UNCOVERED = ("tests/e2e/", "tests/proof/", "tests/loadtests/")
-"""What these start runs elsewhere, and to trace their own calls takes a third of their time; so does what asks at random."""
+"""These are not traced, nor is what asks at random: to trace their own calls takes a third of their time, and what they start runs
+elsewhere.
+"""
 
 
 def _bound_s(item: pytest.Item) -> float:
@@ -153,13 +156,20 @@ def shared_service(
     """One worker with its defaults and the lab, for tests of a module that leave it as it was: to start one takes 2 s of CPU."""
     servers = running(postgres, valkey)
     with new_database(servers, create_app) as url:
-        variables = {"DATABASE_URL": url, "REDIS_URL": servers.redis_url, "PORT": free_port()}
-        switches = {"WEB_CONCURRENCY": 1, "LAB_ENABLED": 1, "EXPOSE_WORKER": 1}
+        urls = {"DATABASE_URL": url, "REDIS_URL": servers.redis_url}
         home = tmp_path_factory.mktemp("shared") / "service"
-        service = RunningService.start("service", ROOT, home=home, variables=variables | switches)
-        service.wait_ready()
-        yield service
-        service.stop(within_s=10)
+        with one_worker(home, **urls, LAB_ENABLED="1", EXPOSE_WORKER="1") as service:
+            yield service
+
+
+@contextmanager
+def one_worker(home: Path, **variables: str) -> Iterator[RunningService]:
+    """Start a service with one worker for a fixture of any scope, and end it."""
+    own = {"PORT": f"{free_port()}", "WEB_CONCURRENCY": "1"}
+    service = RunningService.start("service", ROOT, home=home, variables=own | variables)
+    service.wait_ready()
+    yield service
+    service.stop(within_s=10)
 
 
 @pytest.fixture(scope="session")

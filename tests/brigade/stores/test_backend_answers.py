@@ -9,14 +9,13 @@ import httpx
 import pytest
 
 from brigade.testing import CreateApp, RunningService, new_database
-from local.process import free_port
 from local.servers import Postgres, Valkey
 from tests.brigade.cli.conftest import query
 from tests.brigade.ops.test_metrics import families
 from tests.brigade.ops.test_ops import eventually
 from tests.brigade.stores.faults import ROLE, PostgresUnderTest, RedisUnderTest
 from tests.brigade.stores.refusing_redis import RefusingRedis
-from tests.conftest import ROOT, running
+from tests.conftest import one_worker, running
 
 pytestmark = pytest.mark.drives("links")
 
@@ -155,7 +154,7 @@ class Stage:
     postgres: PostgresUnderTest
     redis: RedisUnderTest
     number: int = 0
-    """Of the test: each has links that no worker remembers."""
+    """The number of the test, which has links of its own that no worker remembers."""
     said: int = 0
     """Letters of the log before this test."""
 
@@ -170,15 +169,10 @@ def service(
     """One service for all faults, because after each of them all is well again."""
     with new_database(running(postgres, valkey), create_app) as url, RefusingRedis(valkey.port) as way:
         stores = PostgresUnderTest(postgres, url), RedisUnderTest(valkey, way)
-        variables = {
-            "DATABASE_URL": stores[0].url, "REDIS_URL": stores[1].url, "PORT": free_port(), "WEB_CONCURRENCY": 1,
-            "RATE_LIMIT": "10000/minute",
-        }  # fmt: skip
+        urls = {"DATABASE_URL": stores[0].url, "REDIS_URL": stores[1].url}
         home = tmp_path_factory.mktemp("stage") / "service"
-        started = RunningService.start("service", ROOT, home=home, variables=variables)
-        started.wait_ready()
-        yield Stage(started, *stores)
-        started.stop(within_s=10)
+        with one_worker(home, **urls, RATE_LIMIT="10000/minute") as started:
+            yield Stage(started, *stores)
 
 
 @pytest.fixture
