@@ -1,4 +1,4 @@
-"""What both kinds of rollout need to know before they begin."""
+"""Reads what both kinds of rollout need to know before they begin."""
 
 import math
 import os

@@ -56,6 +56,6 @@ def load_settings(kind: type[Settings] = Settings) -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         variable = "_".join(str(part) for part in first["loc"][:1]).upper()
         secret = variable == "API_KEYS" or variable.endswith(("DATABASE_URL", "READ_URL", "REDIS_URL"))
-        secret = secret or "@" in str(first["input"])  # as in a URL with a password
+        secret |= "@" in str(first["input"])  # as in a URL with a password
         shown = "" if secret or not variable or repr(first["input"]) in message else f", not {first['input']!r}"
         raise ConfigurationError(f"{variable}: {message}{shown}." if variable else f"{message}.") from None

@@ -1,4 +1,4 @@
-"""What `run` says where the system allows a process too little, and what it raises itself."""
+"""`run` says where the system allows a process too little, and raises what it can itself."""
 
 import os
 import resource

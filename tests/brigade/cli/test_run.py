@@ -70,7 +70,7 @@ def narrow_database(postgres: Postgres) -> Iterator[str]:
 def test_database_that_cannot_store_all_text_is_refused(
     run: Run, narrow_database: str, redis_url: str, free_port: int, asked: str
 ) -> None:
-    """Whoever sent the letters that it lacks would be answered 500."""
+    """A client that sends letters which the database lacks would be answered 500."""
     done = run(asked, PORT=free_port, DATABASE_URL=narrow_database, REDIS_URL=redis_url)
     assert done.returncode in {1, 2}
     assert "encoding is LATIN1" in (done.stderr if asked == "run" else done.stdout)
