@@ -14,6 +14,11 @@ TOLD_PER_S = 100
 SPREAD_SHARE = 0.5
 """The part of the drain over which they are told at most. The rest is for their ends."""
 
+ABANDONED_S = 2.0
+"""Seconds for the application to end after its client has gone, before it is cancelled, and between one cancellation and the
+next: it may wait for something else.
+"""
+
 
 class Streams:
     def __init__(self) -> None:

@@ -13,6 +13,8 @@ from brigade.server.refusals import Refused
 from brigade.server.requests import RequestReader, new_parser
 from brigade.settings import Settings
 
+TOO_EARLY = "A client sends nothing on a WebSocket before it is open (RFC 6455, 4.1)."
+
 
 class UpgradeReader(RequestReader):
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
@@ -25,7 +27,7 @@ class UpgradeReader(RequestReader):
         if scope is None:
             self._decline_upgrade(rest)
         elif rest:
-            raise Refused(400, "A client sends nothing on a WebSocket before it is open (RFC 6455, 4.1).")
+            raise Refused(400, TOO_EARLY)
         else:
             self._open_websocket(scope)
 
@@ -43,7 +45,8 @@ class UpgradeReader(RequestReader):
 
     def _open_websocket(self, scope: Any) -> None:
         """Hand the connection over, and leave nothing of it here."""
-        from brigade.server.websocket import WebSocket, check_handshake  # noqa: PLC0415 - 3 MB that only WebSockets need
+        from brigade.server.handshake import check_handshake  # noqa: PLC0415 - 3 MB that only WebSockets need
+        from brigade.server.websocket import WebSocket  # noqa: PLC0415 - the same
 
         check_handshake(scope["headers"])
         self._cancel_deadline()

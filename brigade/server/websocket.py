@@ -6,52 +6,22 @@ from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame
-from websockets.http11 import Request
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 
-from brigade.headers import Header
-from brigade.server.answer_heads import as_lines
+from brigade.server.handshake import request_of
 from brigade.server.lifecycle import lifecycle
 from brigade.server.output import LINGER_S, Output
-from brigade.server.refusals import Refused
-from brigade.server.streams import streams
+from brigade.server.refusals import Refused, as_answer
+from brigade.server.streams import ABANDONED_S, streams
+from brigade.server.upgrade import TOO_EARLY
 
-HANDSHAKE = {b"host", b"connection", b"upgrade"}
 SERVICE_RESTART = 1012
 """The close code that asks a client to connect again (RFC 6455, 7.4.2, and the registry of IANA)."""
 INTERNAL_ERROR, TOO_BIG, NO_TEXT, ABNORMAL = 1011, 1009, 1007, 1006
 
 MAX_FRAMES = 1000
 """Frames of one message, at most. An empty one takes 6 bytes on the wire and more in memory."""
-ABANDONED_S = 2.0
-"""Seconds for the application to end after its client has gone, before it is cancelled: it may wait for something else."""
-
-OUR_VERSION = b"13"
-WANTED = [(b"sec-websocket-version", OUR_VERSION), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
-
-
-def check_handshake(headers: Sequence[Header]) -> None:
-    """
-    Raises:
-        Refused: The handshake has another version, or lacks what RFC 6455, 4.2.1, asks of it.
-    """
-    fields = [field for field in headers if _is_of_handshake(field[0])]
-    versions = [value for name, value in fields if name == b"sec-websocket-version"]
-    if versions and versions != [OUR_VERSION]:
-        raise Refused(426, "The version of the WebSocket protocol must be 13 (RFC 6455, 4.4).", WANTED)
-    request = Request("/", Headers([(name.decode(), value.decode("latin-1")) for name, value in fields]))
-    try:
-        ServerProtocol().process_request(request)
-    except InvalidHandshake as error:
-        raise Refused(400, f"This is no handshake of a WebSocket: {error}.") from None
-
-
-def _is_of_handshake(name: bytes) -> bool:
-    return name in HANDSHAKE or name.startswith(b"sec-websocket-")
 
 
 class WebSocket(WebSocketsSansIOProtocol):
@@ -69,8 +39,14 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.output = Output(transport, self.loop, transport.close, self._patience_s)
         transport.set_protocol(self)
         streams.join(self, self.tell)
-        fields = [field for field in self._handshake["headers"] if _is_of_handshake(field[0])]
-        self.data_received(b"GET / HTTP/1.1\r\n" + as_lines(fields))
+        self.data_received(request_of(self._handshake["headers"]))
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated or self.conn.state is not State.CONNECTING:
+            super().data_received(data)
+        elif not self.handshake_complete and self.initial_response is None:
+            self._refuse_handshake(Refused(400, TOO_EARLY))
+            self.output.linger()
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -88,7 +64,13 @@ class WebSocket(WebSocketsSansIOProtocol):
         del self.output
         task = getattr(self, "_task", None)
         if task is not None and not task.done():
-            self.loop.call_later(ABANDONED_S, task.cancel)
+            self.loop.call_later(ABANDONED_S, self._cancel, task)
+
+    def _cancel(self, task: "asyncio.Task[None]") -> None:
+        """Cancel what the application still does, again and again, because a library may lose a cancellation."""
+        if not task.done():
+            task.cancel()
+            self.loop.call_later(ABANDONED_S, self._cancel, task)
 
     async def run_asgi(self) -> None:
         self._task, code = asyncio.current_task(), 1000
@@ -146,6 +128,13 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     # Its end
 
+    def _refuse_handshake(self, refused: Refused) -> None:
+        """Answer in place of the application, for which the client has gone."""
+        lifecycle.refused[refused.status] += 1
+        self.transport.write(as_answer(refused, self.default_headers))
+        self.handshake_complete = self.close_sent = self.disconnected = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL})
+
     def close_code(self) -> int:
         """The code of the first close frame, of either side."""
         first = self.conn.close_rcvd if self.conn.close_rcvd_then_sent else self.conn.close_sent
@@ -174,6 +163,8 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def cut(self) -> None:
         """The worker waits no longer."""
+        if not self.handshake_complete and self.initial_response is None:
+            self._refuse_handshake(Refused(503, "The server is stopping, and the handshake took too long for it."))
         self.tell()
         self.transport.close()
 

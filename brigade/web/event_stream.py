@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from brigade.cancellation import must_end
 from brigade.server.lifecycle import lifecycle
-from brigade.server.streams import streams
+from brigade.server.streams import ABANDONED_S, streams
 from brigade.web.problems import render
 from brigade.web.streams import crowded
 
@@ -109,9 +109,12 @@ def _cancel(task: "asyncio.Task[None]") -> None:
 
 
 async def _end(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    """Cancel the tasks, again and again, because a library may lose a cancellation, and wait until each has ended."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=ABANDONED_S)
 
 
 def _nothing() -> None:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi.routing import RouteContext
@@ -26,7 +25,7 @@ from brigade.web.observe import identify
 from brigade.web.problems import render
 from brigade.web.root_path import without_prefix
 
-ABNORMAL = 1006
+ABNORMAL, SERVICE_RESTART = 1006, 1012
 CLOSE_CODE = "service.close_code"
 """The ASGI extension of brigade.server.websocket: what the connection itself knows of its end."""
 DENIAL = "websocket.http.response"
@@ -51,6 +50,10 @@ def crowded(most: int) -> NoRoom | None:
     if streams.count < most:
         return None
     return NoRoom(f"{most} streams are open already.", headers={"Retry-After": "1"})
+
+
+def leaving() -> NoRoom:
+    return NoRoom("This worker is leaving.", headers={"Retry-After": "1", "Connection": "close"})
 
 
 class WebSockets:
@@ -86,11 +89,10 @@ class WebSockets:
     def _refusal(self, scope: Scope) -> Problem | None:
         origins, headers = self._settings.cors_origins, Headers(scope=scope)
         origin = headers.get("origin", "").lower()
-        if origins and origin and origin not in origins and urlsplit(origin).netloc != headers.get("host", "").lower():
+        own = origin.partition("://")[2] == headers.get("host", "").lower()
+        if origins and origin and origin not in origins and not own:
             return Forbidden("CORS_ORIGINS does not name the origin of the page.")
-        if lifecycle.leaving:
-            return NoRoom("This worker is leaving.", headers={"Retry-After": "1", "Connection": "close"})
-        return crowded(self._settings.max_streams)
+        return leaving() if lifecycle.leaving else crowded(self._settings.max_streams)
 
 
 class OneWebSocket:
@@ -107,17 +109,21 @@ class OneWebSocket:
         try:
             async with asyncio.timeout(timeout_s) as self._deadline:
                 await app(self._scope, self.receive, self.send)
-        except TimeoutError as error:
-            await self._fail(error, NoRoom("The WebSocket was not accepted in time.", headers={"Retry-After": "1"}))
         except BaseException as error:
             if must_end(error):
                 raise
             if not (self._closed and _tells_of_the_end(error)):
-                await self._fail(error, Problem("The error has been logged under this request id."))
+                await self._fail(error)
+        else:
+            if not (self._status or self._closed):
+                await self._fail(RuntimeError("The handler has neither accepted nor closed the WebSocket."))
 
-    async def _fail(self, error: BaseException, problem: Problem) -> None:
+    async def _fail(self, error: BaseException) -> None:
         log.error("unhandled error", path=self._scope["path"][:PATH_SHOWN], exc_info=error)
         if not self._accepted:
+            problem = Problem("The error has been logged under this request id.")
+            if self._deadline.expired():
+                problem = NoRoom("The WebSocket was not accepted in time.", headers={"Retry-After": "1"})
             await deny(problem, self._scope, self._receive, self.send)
         elif not self._closed:
             await self.send({"type": "websocket.close", "code": socket_spans.INTERNAL_ERROR})
@@ -129,25 +135,34 @@ class OneWebSocket:
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "websocket.close" and not self._accepted and DENIAL in self._scope.get("extensions", {}):
+        kind = message["type"]
+        if kind == "websocket.close" and not self._accepted and DENIAL in self._scope.get("extensions", {}):
             await deny(NotOpened(message.get("reason") or ""), self._scope, self._receive, self.send)
             return
-        match message["type"]:
-            case "websocket.accept":
-                self._accepted, self._status = True, 101
-                self._deadline.reschedule(None)
-                message["headers"] = [*message.get("headers", ()), *self._headers]
-            case "websocket.http.response.start":
-                self._status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *self._headers]
-            case "websocket.close":
-                self._closed, self._code = True, message.get("code", 1000)
-                self._status = self._status or 403
+        if kind == "websocket.accept" and lifecycle.leaving:
+            await deny(leaving(), self._scope, self._receive, self.send)
+            self._closed = True
+            raise WebSocketDisconnect(SERVICE_RESTART)
+        if kind in {"websocket.accept", "websocket.http.response.start"}:
+            message["headers"] = [*message.get("headers", ()), *self._headers]
         try:
             await self._send(message)
         except OSError:  # the client has gone
             self._closed = True
             raise
+        self._note(message)
+
+    def _note(self, message: Message) -> None:
+        """Note what has been sent; a server refuses some codes and headers."""
+        match message["type"]:
+            case "websocket.accept":
+                self._accepted, self._status = True, 101
+                self._deadline.reschedule(None)
+            case "websocket.http.response.start":
+                self._status = message["status"]
+            case "websocket.close":
+                self._closed, self._code = True, message.get("code", 1000)
+                self._status = self._status or 403
 
     def log_end(self) -> None:
         scope, route = self._scope, self._scope.get("route")

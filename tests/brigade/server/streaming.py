@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +45,41 @@ async def never_receives(socket: WebSocket) -> None:
     await asyncio.sleep(600)
 
 
+@router.websocket("/stubborn")
+async def stubborn(socket: WebSocket) -> None:
+    await socket.accept()
+    await lose_a_cancellation()
+
+
+@router.websocket("/hesitant")
+async def hesitant(socket: WebSocket) -> None:
+    """It opens when its worker leaves."""
+    while not lifecycle.leaving:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.01)
+    await socket.accept()
+
+
+@router.websocket("/undecided")
+async def undecided(_: WebSocket) -> None:
+    await asyncio.sleep(600)
+
+
+@router.websocket("/silent")
+async def neither_accepts_nor_closes(_: WebSocket) -> None:
+    pass
+
+
+@router.websocket("/split")
+async def accepts_with_a_header_that_no_server_sends(socket: WebSocket) -> None:
+    await socket.accept(headers=[(b"x-name", b"a\r\nx-other: b")])
+
+
+@router.websocket("/wrong-code")
+async def closes_with_a_code_that_nobody_has(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.close(99)
+
+
 @router.websocket("/flood")
 async def flood(socket: WebSocket) -> None:
     await socket.accept()
@@ -80,6 +115,22 @@ async def events(n: int = 0) -> EventStream:
             await asyncio.sleep(600)
 
     return EventStream(tick())
+
+
+@router.get("/stubborn-events")
+async def stubborn_events() -> EventStream:
+    async def tick() -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(data=1)
+        await lose_a_cancellation()
+
+    return EventStream(tick())
+
+
+async def lose_a_cancellation() -> None:
+    """Wait, and wait again when that is cancelled."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(600)
+    await asyncio.sleep(600)
 
 
 @router.get("/exit-events")

@@ -112,6 +112,22 @@ def test_handshake_is_checked(server: Gunicorn, handshake: bytes) -> None:
     assert_problem(exchange(server.port, handshake), 400)
 
 
+@pytest.mark.parametrize("name", [b"Protocol", b"Extensions"])
+def test_handshake_with_a_field_that_is_too_long_is_refused(server: Gunicorn, name: bytes) -> None:
+    field = b"Sec-WebSocket-%s: %s\r\n" % (name, b"a" * 10_000)
+    assert_problem(exchange(server.port, OFFER % b"/echo" + field + KEY), 431)
+
+
+def test_frames_before_the_answer_to_the_handshake_are_refused(server: Gunicorn) -> None:
+    server.until(lambda: state_of(server)["streams"] == 0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(OFFER % b"/hesitant" + KEY)
+        server.until(lambda: state_of(server)["streams"] == 1)
+        client.sendall(b"\x89\x84\0\0\0\0ping")
+        assert_problem(b"".join(iter(lambda: client.recv(4096), b"")), 400)
+    server.until(lambda: state_of(server)["streams"] == 0)
+
+
 def test_another_version_is_told_ours(server: Gunicorn) -> None:
     answer = exchange(server.port, OFFER.replace(b"13", b"8") % b"/echo" + KEY)
     assert_problem(answer, 426)
@@ -137,7 +153,10 @@ def test_text_that_is_no_utf8_closes_with_1007_and_is_no_error(server: Gunicorn)
 
 @pytest.mark.parametrize(
     ("origin", "allowed"),
-    [("https://app.example", True), ("http://a", True), (None, True), ("https://evil.example", False), ("null", False)],
+    [
+        *(("https://app.example", True), ("http://a", True), (None, True)),
+        *(("https://evil.example", False), ("null", False), ("http://[a", False)),
+    ],
 )
 def test_origin_must_be_named_or_be_the_service_itself(server: Gunicorn, origin: str | None, allowed: bool) -> None:
     head = OFFER % b"/echo" + (b"Origin: %s\r\n" % origin.encode() if origin else b"") + KEY
@@ -185,11 +204,19 @@ def test_one_stream_more_than_there_may_be_is_answered_503(server: Gunicorn, pat
     server.until(lambda: state_of(server)["streams"] == 0)
 
 
-@pytest.mark.parametrize(("path", "code"), [("/once", 1000), ("/broken", 1011), ("/exit", 1011)])
-def test_handler_that_ends_says_how(start: Start, path: str, code: int, server: Gunicorn) -> None:
-    gunicorn = server if path == "/once" else start(app=APP)  # an error is a traceback in the log
-    with opened(gunicorn, path) as client:
-        assert close_code(client) == code
+def test_handler_that_ends_says_so(server: Gunicorn) -> None:
+    with opened(server, "/once") as client:
+        assert close_code(client) == 1000
+
+
+def test_handler_that_fails_says_so_and_ends_no_worker(start: Start) -> None:
+    gunicorn = start(app=APP)  # an error is a traceback in the log
+    for path in ("/broken", "/exit", "/wrong-code"):
+        with opened(gunicorn, path) as client:
+            assert close_code(client) == 1011, path
+    for unopened in (b"/silent", b"/split"):
+        answer = exchange(gunicorn.port, OFFER % unopened + KEY)
+        assert (status(answer), b"application/problem+json" in answer) == (500, True), unopened
     assert len(gunicorn.events("started")) == 1
 
 
@@ -215,8 +242,9 @@ def test_message_of_endless_empty_frames_closes_with_1009(server: Gunicorn) -> N
         assert client.recv(4)[2:] == (1009).to_bytes(2, "big")
 
 
-def test_handler_that_never_receives_ends_soon_after_its_client(server: Gunicorn) -> None:
-    with opened(server, "/deaf"):
+@pytest.mark.parametrize("path", ["/deaf", "/stubborn"])
+def test_handler_that_never_receives_ends_soon_after_its_client(server: Gunicorn, path: str) -> None:
+    with opened(server, path):
         server.until(lambda: state_of(server)["streams"] == 1)
     server.until(lambda: state_of(server)["streams"] == 0)
 
@@ -228,9 +256,10 @@ def test_reader_that_takes_nothing_is_let_go(server: Gunicorn) -> None:
         server.until(lambda: state_of(server)["streams"] == 0)
 
 
-def test_event_stream_is_no_request_in_flight_and_ends_with_its_client(server: Gunicorn) -> None:
+@pytest.mark.parametrize("path", [b"/events", b"/stubborn-events"])
+def test_event_stream_is_no_request_in_flight_and_ends_with_its_client(server: Gunicorn, path: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-        client.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path)
         server.until(lambda: state_of(server) == {"streams": 1, "under_way": 1, "connections": 2})
     server.until(lambda: state_of(server) == {"streams": 0, "under_way": 1, "connections": 1})
 
@@ -249,13 +278,15 @@ def test_every_stream_is_told_before_its_worker_leaves(
     (old,) = gunicorn.worker_pids()
     clients = [held.enter_context(opened(gunicorn, path)) for path in ["/echo", "/deaf"] * 10]
     listeners = [aside.submit(listen, gunicorn) for _ in range(4)]
-    gunicorn.until(lambda: state_of(gunicorn)["streams"] == 24)
+    opening = aside.submit(exchange, gunicorn.port, OFFER % b"/hesitant" + KEY)
+    gunicorn.until(lambda: state_of(gunicorn)["streams"] == 25)
     gunicorn.send(how)
     codes = [aside.submit(close_code, client) for client in clients]
     assert {code.result() for code in codes} == {1012}
     for listener in listeners:
         assert b"\nretry: " in listener.result().rpartition(b"data: ")[2]
         assert listener.result().endswith(b"0\r\n\r\n")
+    assert status(opening.result()) == 503
     if how is signal.SIGHUP:
         gunicorn.until(lambda: old not in gunicorn.worker_pids())
         with opened(gunicorn, "/echo") as again:
@@ -293,12 +324,14 @@ def test_stop_in_a_hurry_tells_them_at_once(start: Start, aside: ThreadPoolExecu
     gunicorn = start(app=APP, GRACEFUL_TIMEOUT_S="30")
     blocked = aside.submit(ask, gunicorn.port, "/events")
     clients = [held.enter_context(opened(gunicorn, "/deaf")) for _ in range(3)]
-    gunicorn.until(lambda: state_of(gunicorn)["streams"] == 4)
+    opening = aside.submit(exchange, gunicorn.port, OFFER % b"/undecided" + KEY)
+    gunicorn.until(lambda: state_of(gunicorn)["streams"] == 5)
     gunicorn.send(signal.SIGTERM)
     gunicorn.until(lambda: not gunicorn.serving())
     gunicorn.send(signal.SIGINT)
     assert {close_code(client) for client in clients} == {1012}
     assert blocked.result().endswith(b"0\r\n\r\n")
+    assert status(opening.result()) == 503
     assert gunicorn.ended(timeout_s=5) == 0
 
 
