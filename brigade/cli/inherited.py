@@ -1,5 +1,6 @@
 """The state that a process inherits from its parent, and that must make no difference to the service."""
 
+import io
 import os
 import re
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from signal import SIG_SETMASK, pthread_sigmask
+from typing import Any
 
 STANDARD = ("stdin", "stdout", "stderr")
 """Standard streams in the order of their descriptors: 0, 1 and 2."""
@@ -24,14 +26,26 @@ IS_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+\s*=[ !#-+\--:<-\[\]-~]*", re.ASCII)
 OF_SYSTEMD = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
+class _Remarks(io.FileIO):
+    """Standard error. What it does not take, on a full disk or without a reader, must end no command."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
+
+
 def settle_process() -> None:
     """Open what is closed of standard input, output and error, or the first socket would become one of them. Unblock
-    the signals that the parent has blocked. Make files that this user can read again.
+    the signals that the parent has blocked. Make files that this user can read again. Go on where standard error cannot.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(STANDARD):
         os.set_inheritable(descriptor, True)
         setattr(sys, STANDARD[descriptor], open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
     os.close(descriptor)
+    remarks = io.BufferedWriter(_Remarks(sys.stderr.fileno(), "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(remarks, sys.stderr.encoding, errors="backslashreplace", line_buffering=True)
     pthread_sigmask(SIG_SETMASK, ())
     os.umask(UMASK)
     _settle_home()

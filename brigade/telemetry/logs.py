@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -175,7 +175,8 @@ def write_on_stderr(level: str, name: str, **values: Any) -> bool:
     """Write a line for machines to stderr. False if this process has no log, or one for people."""
     if _installed is None or _installed.log_format != "json":
         return False
-    os.write(STDERR, _installed.describe(level, name, **values))
+    with suppress(OSError):  # it may be full, or without a reader
+        os.write(STDERR, _installed.describe(level, name, **values))
     return True
 
 

@@ -56,6 +56,27 @@ def test_output_that_cannot_be_written_is_one_sentence(words: list[str]) -> None
     assert done.stderr == "service: Standard output cannot be written: No space left on device.\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "status"),
+    [
+        (["sizing"], {"OTEL_PROPAGATORS": "xray"}, 0),
+        (["sizing"], {"PORT": "http"}, 2),
+        (["run"], {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "REDIS_URL": ""}, 2),
+    ],
+)
+def test_remark_that_cannot_be_written_changes_no_status(
+    words: list[str], variables: dict[str, str], status: int, free_port: int
+) -> None:
+    """As `2>&1 | head -1` leaves standard error."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "service", *words]
+    environment = os.environ | {"PORT": str(free_port)} | variables
+    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == status
+
+
 @pytest.mark.parametrize("name", ["run", "migrate", "rehearse"])
 def test_database_that_is_not_named_is_one_sentence(run: Run, name: str) -> None:
     done = run(name)
