@@ -30,6 +30,7 @@ class Clicks:
         self.pg = resources.pg
         self.cache = resources.cache
         self.folder = resources.settings.state_dir / "clicks"
+        self.deployment = resources.settings.deployment_name
         self.moves = 0
         self.backlog = Backlog()
         self._sent_at = time.monotonic()
@@ -37,7 +38,7 @@ class Clicks:
         self._left_alone: set[str] = set()
 
     async def __aenter__(self) -> "Clicks":
-        self.journal = await asyncio.to_thread(Journal, self.folder)
+        self.journal = await asyncio.to_thread(Journal, self.folder, deployment=self.deployment)
         self.count = self.journal.add
         jobs = {self._send: SEND_EVERY_S, self._move: MOVE_EVERY_S, self._adopt: ADOPT_EVERY_S}
         self._tasks = [supervised(f"links{job.__name__}", job, every_s=every_s) for job, every_s in jobs.items()]
@@ -113,7 +114,9 @@ class Clicks:
         """The next journal without an owner. One that cannot be read is logged once, and does not hide others."""
         while True:
             try:
-                return await asyncio.to_thread(take_orphan, self.folder, except_for=self._left_alone)
+                return await asyncio.to_thread(
+                    take_orphan, self.folder, deployment=self.deployment, except_for=self._left_alone
+                )
             except UnreadableOrphan as error:
                 self._leave_alone(error.folder.name, error)
 

@@ -1,21 +1,21 @@
 """Clicks that Redis has not confirmed, in files that outlive the process, kill -9 included. Sends nothing anywhere.
 
-A worker has a folder, locked while it lives; a batch of clicks is a file in it. The folder's name and a sequence number
-are the id that makes sending clicks twice harmless. A worker counts into one batch while it sends another, and uses the
-files in turn. While Redis is away the batch that it counts into grows. What the disk refuses is counted in memory.
+A worker has a folder, locked while it lives; a batch of clicks is a file in it. The folder's name, which ends with a digest
+of the deployment's, and a sequence number are the id that makes sending clicks twice harmless. A worker counts into one
+batch while it sends another, and uses the files in turn. While Redis is away the batch that it counts into grows. What the
+disk refuses is counted in memory.
 """
 
 import os
 import shutil
 import threading
 import time
-import uuid
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from service.features.links.batch import CAPACITY, Batch
-from service.features.links.orphans import is_file_of, lock
+from service.features.links.orphans import is_file_of, lock, name_of_journal
 
 MOST_LINKS = 64 * CAPACITY
 """Links in all batches of a worker: 4 MiB of files and 30 MB of memory. Clicks on further links are lost, and counted."""
@@ -25,8 +25,8 @@ RETRY_DISK_S = 5.0
 class Journal:
     """Opening, `renew`, `grow_ahead` and `close` touch the disk and belong in a thread; the rest belongs in the event loop."""
 
-    def __init__(self, folder: Path) -> None:
-        self.id = uuid.uuid4().hex
+    def __init__(self, folder: Path, *, deployment: str = "") -> None:
+        self.id = name_of_journal(deployment)
         self.folder = folder / self.id
         self.lost = 0
         """Clicks for which there was no room, or that only this process knew when it ended."""

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from service.features.links.batch import parts
@@ -28,24 +30,33 @@ class Orphan:
 
 
 class UnreadableOrphan(OSError):
-    """A journal that this worker may not read."""
+    """A journal that this worker cannot read, or that is not its own to read."""
 
     def __init__(self, folder: Path, error: OSError) -> None:
         super().__init__(str(error))
         self.folder = folder
 
 
-def take_orphan(folder: Path, *, except_for: Container[str] = ()) -> Orphan | None:
+def name_of_journal(deployment: str) -> str:
+    """Return a name that no other journal has. Its suffix tells whose links the clicks are of, if that is known."""
+    return uuid.uuid4().hex + _suffix(deployment)
+
+
+def _suffix(deployment: str) -> str:
+    return f".{sha256(deployment.encode()).hexdigest()[:8]}" if deployment else ""
+
+
+def take_orphan(folder: Path, *, deployment: str = "", except_for: Container[str] = ()) -> Orphan | None:
     """The first journal without an owner. `except_for` names those to leave alone.
 
     Raises:
-        UnreadableOrphan: It is there and cannot be read; leave it alone the next time.
+        UnreadableOrphan: It is there and cannot be read, or is another deployment's; leave it alone the next time.
     """
     for candidate in _journals(folder):
         if candidate.name in except_for:
             continue
         try:
-            orphan = _take(candidate)
+            orphan = _take(candidate, deployment)
         except OSError as error:
             raise UnreadableOrphan(candidate, error) from error
         if orphan is not None:
@@ -59,19 +70,27 @@ def _journals(folder: Path) -> list[Path]:
     return []
 
 
-def _take(folder: Path) -> Orphan | None:
+def _take(folder: Path, deployment: str) -> Orphan | None:
     held = lock(folder)
     if held is None:
         return None
     try:
-        return Orphan(folder, _read(folder), held)
+        return Orphan(folder, _read(folder, deployment), held)
     except BaseException:
         os.close(held)
         raise
 
 
-def _read(folder: Path) -> dict[int, dict[int, int]]:
-    """A file whose writer was killed early may be short; one that was never begun has the sequence number 0."""
+def _read(folder: Path, deployment: str) -> dict[int, dict[int, int]]:
+    """Read a journal whose name has no suffix, or that of this deployment.
+
+    A file whose writer was killed early may be short; one that was never begun has the sequence number 0.
+
+    Raises:
+        OSError: It cannot be read, or is of another deployment.
+    """
+    if folder.suffix not in {"", _suffix(deployment)}:
+        raise OSError("another deployment counted them")
     found: dict[int, dict[int, int]] = {}
     for path in folder.iterdir():
         data = path.read_bytes()

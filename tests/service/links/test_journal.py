@@ -117,6 +117,26 @@ def test_of_two_heirs_one_inherits(tmp_path: Path) -> None:
     assert take_orphan(tmp_path) is None
 
 
+@pytest.mark.parametrize(("heir", "inherited"), [("shop", 2), ("another shop", 1)])
+def test_a_deployment_inherits_its_own_clicks_and_those_without_a_name(
+    tmp_path: Path, heir: str, inherited: int
+) -> None:
+    """Another deployment may have the same STATE_DIR, and links with the same ids."""
+    for journal in (Journal(tmp_path), Journal(tmp_path, deployment="shop")):
+        journal.add(7)
+        abandon(journal)
+    found, left = 0, set[str]()
+    for _ in range(3):
+        try:
+            if orphan := take_orphan(tmp_path, deployment=heir, except_for=left):
+                found += orphan.batches[1][7]
+                orphan.remove()
+                orphan.release()
+        except UnreadableOrphan as error:
+            left.add(error.folder.name)
+    assert (found, len(left)) == (inherited, 2 - inherited)
+
+
 def test_a_file_cut_short_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     dead = tmp_path / uuid.uuid4().hex
     dead.mkdir()
