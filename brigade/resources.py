@@ -24,7 +24,7 @@ from brigade.stores.cache import Cache
 from brigade.stores.database import ACQUIRE_TIMEOUT_S, Pool, Replica
 from brigade.stores.deployment import Deployment
 from brigade.stores.keys import Keys
-from brigade.stores.postgres_client import connect
+from brigade.stores.postgres_client import Session, connect
 from brigade.stores.postgres_errors import POSTGRES_FAILURES
 from brigade.stores.postgres_session import session_reset
 from brigade.stores.redis_client import open_redis
@@ -106,6 +106,7 @@ async def _pool(url: SecretStr, settings: Settings, plan: Plan, *, timeout_s: fl
     pool = asyncpg.create_pool(
         url.get_secret_value(),
         connect=connect,
+        connection_class=Session,
         min_size=0,  # opened when first needed: no worker opens its whole share at boot, or fails to boot without Postgres
         max_size=plan.db_pool,
         timeout=CONNECT_TIMEOUT_S,

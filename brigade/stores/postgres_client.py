@@ -8,11 +8,29 @@ from typing import Any
 import asyncpg
 
 from brigade.settings.postgres_url import read_postgres_url
+from brigade.stores.postgres_errors import FORGOTTEN, has_lost_statements
 from brigade.stores.postgres_times import read_any_time
 
 NEXT_HOST_AFTER_S = 0.2
 """A server in the same zone has taken a connection in 20 ms. asyncpg itself waits for a silent one as long as it may, and
 asks no other."""
+
+
+class Session(asyncpg.Connection):
+    """A connection that prepares a statement again that its session has lost. Nothing was done then, so outside of a
+    transaction nobody notices. `executemany` is not asked again, because its arguments may be used up.
+    """
+
+    async def _execute(self, *query: Any, **options: Any) -> Any:
+        try:
+            return await super()._execute(*query, **options)  # type: ignore[misc]  # asyncpg-stubs has the public ones
+        except FORGOTTEN as error:
+            if not has_lost_statements(error):
+                raise
+            await self.reload_schema_state()
+            if self.is_in_transaction():
+                raise
+            return await super()._execute(*query, **options)  # type: ignore[misc]
 
 
 async def connect(dsn: str | None = None, *, timeout: float = 60, **options: Any) -> Any:  # noqa: ASYNC109 - asyncpg's

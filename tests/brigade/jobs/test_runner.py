@@ -77,6 +77,11 @@ async def spoil(run: JobRun, how: str) -> None:
         "NUL": ValueError("a\\0b"), "half a pair": ValueError("\\ud800"), "mute": Mute(),
     }[how]
 
+@job(attempts=1)
+async def discard(run: JobRun, dish: int) -> None:
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    await run.pg.execute("DISCARD ALL")
+
 @job()
 async def cling(run: JobRun, dish: int) -> None:
     await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
@@ -342,6 +347,18 @@ async def test_whatever_a_job_raises_is_its_own_failure(pg: Any, work: Work) -> 
     assert await pg.fetchval("SELECT count(*) FROM cooked") == 6
     starts = await pg.fetchval("SELECT array_agg(DISTINCT headers->>'starts') FROM pgqueuer")
     assert starts == ["2"]
+
+
+async def test_a_job_that_discards_its_session_is_the_only_one_that_notices(pg: Any, work: Work, shop: Path) -> None:
+    (shop / "log").write_text("")
+    async with pg.acquire() as connection:
+        for dish in range(30):
+            await job_named("discard").enqueue(connection, dish=dish)
+    runner = work()
+    await until(pg, "SELECT NOT EXISTS (SELECT FROM pgqueuer)")
+    assert await pg.fetchval("SELECT count(*) FROM cooked") == 30
+    assert runner.poll() is None
+    assert "interrupted" not in (shop / "log").read_text()
 
 
 @pytest.mark.parametrize("name", ["cling", "knead"])

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from brigade.errors import ConnectionLost, DatabaseUnavailable
 from brigade.resources import Resources, open_resources
 from brigade.settings import Settings
 from brigade.sizing import make_plan, read_limits
-from brigade.stores.database import Connection, acquire, read
+from brigade.stores.database import Connection, Pool, acquire, read
 from brigade.telemetry.metrics import WorkerStats
 from tests.brigade.stores.conftest import StartPooler
 from tests.brigade.stores.test_pooler import through
@@ -54,21 +53,36 @@ async def test_session_is_reset_when_it_is_given_back(resources: Resources, what
 
 
 @pytest.mark.parametrize("statement", ["DISCARD ALL", "DEALLOCATE ALL"])
-async def test_prepared_statements_that_a_handler_drops_reach_no_later_request(
+async def test_prepared_statements_that_somebody_drops_are_missed_by_nobody(
     resources: Resources, statement: str
 ) -> None:
-    """asyncpg would use those that it has prepared in the session, for as long as the connection is open."""
+    """asyncpg would use those that it has prepared in the session, for as long as the connection is open. Jobs ask the pool."""
 
-    async def ask(connection: Connection) -> object:
+    async def ask(connection: Connection | Pool) -> object:
         return await connection.fetchval("SELECT $1::int", 1)
 
-    for call in (partial(read, resources.pg, ask), partial(_write, resources, ask)):
+    for call in (partial(read, resources.pg, ask), partial(_write, resources, ask), partial(ask, resources.pg)):
         async with acquire(resources.pg) as connection:
             await ask(connection)
+            session = await connection.fetchval("SELECT pg_backend_pid()")
             await connection.execute(statement)
-        with suppress(ConnectionLost):
-            assert await call() == 1
+            assert await ask(connection) == 1
+            await connection.execute(statement)
         assert await call() == 1
+        assert await resources.pg.fetchval("SELECT pg_backend_pid()") == session
+
+
+async def test_transaction_that_misses_its_prepared_statements_fails_once(resources: Resources) -> None:
+    async def ask_after(*statements: str) -> object:
+        async with acquire(resources.pg) as connection, connection.transaction():
+            for statement in statements:
+                await connection.execute(statement)
+            return await connection.fetchval("SELECT $1::int", 1)
+
+    assert await ask_after() == 1
+    with pytest.raises(ConnectionLost):
+        await ask_after("DEALLOCATE ALL")
+    assert await ask_after() == 1
 
 
 async def _write(resources: Resources, ask: Callable[[Connection], Awaitable[object]]) -> object:
