@@ -1,11 +1,15 @@
+import ast
 import hashlib
+import inspect
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import brigade
 from brigade.settings import ConfigurationError
 from brigade.settings import load_settings as load
 from service.settings import Settings
@@ -267,14 +271,27 @@ def _shown(default: object) -> str:
             return str(default)
 
 
+def _sentences(kind: type) -> dict[str, str]:
+    """Return what stands under each field. The service does not keep it, because to read its own source delays each start."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
+
+
 def test_example_lists_every_variable_with_its_sentence_and_its_default() -> None:
     text = (ROOT / ".env.example").read_text()
     listed = {
         name: (sentence, value) for sentence, name, value in re.findall(r"^# (.+)\n# ([A-Z_]+)=(.*)$", text, re.M)
     }
     own = {name: entry for name, entry in listed.items() if not name.startswith("OTEL_")}
+    sentences = _sentences(brigade.Settings) | _sentences(Settings)
     assert own == {
-        name.upper(): (field.description, _shown(field.default)) for name, field in Settings.model_fields.items()
+        name.upper(): (sentences[name], _shown(field.default)) for name, field in Settings.model_fields.items()
     }
 
 
