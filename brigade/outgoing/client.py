@@ -1,7 +1,6 @@
 """The client for other services: one for each worker, with a deadline, retries and a breaker around aiohttp."""
 
 import asyncio
-import codecs
 import random
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import structlog
 from yarl import URL
 
 from brigade.errors import UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
+from brigade.outgoing.answer import Answer
 from brigade.outgoing.deadline import cut_to_request
 from brigade.outgoing.hosts import Host, Hosts
 from brigade.outgoing.wire import Connector, has_broken_off, read_address
@@ -35,42 +35,14 @@ log = structlog.get_logger("service.outgoing")
 _throttle = LogThrottle()
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The answer of a host, whatever its status."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """Return the body as JSON.
-
-        Raises:
-            UpstreamFailure: The body is not JSON.
-        """
-        try:
-            return orjson.loads(self.body.removeprefix(codecs.BOM_UTF8))
-        except orjson.JSONDecodeError as error:
-            raise UpstreamFailure("Another service did not answer with JSON.") from error
-
-    def raise_for_status(self) -> "Answer":
-        """Return the answer itself.
-
-        Raises:
-            UpstreamFailure: The status is 400 or more.
-        """
-        if self.status >= 400:
-            raise UpstreamFailure(f"Another service answered {self.status}.")
-        return self
-
-
-@dataclass(frozen=True)
+@dataclass
 class Call:
     method: str
     url: URL
     options: dict[str, Any]
     max_bytes: int
+    queued_s: float = 0.0
+    """How long it has waited for one of our own connections, which says nothing about the host."""
 
 
 class HttpClient:
@@ -78,7 +50,7 @@ class HttpClient:
         self._timeout_s = settings.http_timeout_s
         self._patience_s = min(settings.http_timeout_s, settings.request_timeout_s / 2)
         """A host that is silent for this long has failed. A caller that leaves sooner says nothing about the host."""
-        self._hosts = Hosts()
+        self._hosts = Hosts(settings.http_connections)
         self._session = aiohttp.ClientSession(
             # The limit is for each host, so that a host that hangs never takes the connections of another.
             connector=Connector(limit=0, limit_per_host=settings.http_connections, ttl_dns_cache=30),
@@ -134,6 +106,7 @@ class HttpClient:
         if limit_s <= 0:  # no fault of the host
             host.stats.ended("timed_out", began_s)
             raise UpstreamTimeout("No time is left to ask another service.")
+        is_trial = host.breaker.is_open
         if not host.breaker.allows():
             host.stats.ended("refused", began_s)
             raise UpstreamUnavailable("Another service failed repeatedly and is left alone for a moment.")
@@ -144,12 +117,13 @@ class HttpClient:
                     call.options["headers"] = carrier | call.options["headers"]
                     answer = await self._repeated(host, call, retries)
         except TimeoutError as error:
-            if limit_s >= self._patience_s:
+            if limit_s - call.queued_s >= self._patience_s:
                 _failed(host, error)
-            else:
+            elif is_trial:
                 host.breaker.undecided()
             host.stats.ended("timed_out", began_s)
-            raise UpstreamTimeout(f"Another service did not answer within {limit_s:.3g} s.") from error
+            queued = f", of which all HTTP_CONNECTIONS were in use for {call.queued_s:.3g} s" if call.queued_s else ""
+            raise UpstreamTimeout(f"Another service did not answer within {limit_s:.3g} s{queued}.") from error
         except (aiohttp.ClientError, UpstreamFailure) as error:
             if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
                 raise
@@ -168,7 +142,7 @@ class HttpClient:
     async def _repeated(self, host: Host, call: Call, retries: int) -> Answer:
         for attempt in range(retries):
             try:
-                answer = await self._once(call)
+                answer = await self._once(host, call)
                 if answer.status not in OVERLOADED or "Retry-After" in answer.headers or not host.may_retry():
                     break
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
@@ -177,19 +151,34 @@ class HttpClient:
             host.breaker.failed()
             await asyncio.sleep(random.random() * FIRST_WAIT_S * 2**attempt)  # noqa: S311 - keeps no secret
         else:
-            answer = await self._once(call)
+            answer = await self._once(host, call)
         if answer.status in OVERLOADED:
             host.breaker.failed()
         return answer
 
-    async def _once(self, call: Call) -> Answer:
-        async with self._session.request(call.method, call.url, **call.options) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > call.max_bytes:
-                    raise UpstreamFailure(f"Another service answered with more than {call.max_bytes} bytes.")
-            return Answer(response.status, response.headers, bytes(body))
+    async def _once(self, host: Host, call: Call) -> Answer:
+        if host.free.locked():
+            await _queue(host, call)
+        else:
+            await host.free.acquire()
+        try:
+            async with self._session.request(call.method, call.url, **call.options) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > call.max_bytes:
+                        raise UpstreamFailure(f"Another service answered with more than {call.max_bytes} bytes.")
+                return Answer(response.status, response.headers, bytes(body))
+        finally:
+            host.free.release()
+
+
+async def _queue(host: Host, call: Call) -> None:
+    began_s = time.perf_counter()
+    try:
+        await host.free.acquire()
+    finally:
+        call.queued_s += time.perf_counter() - began_s
 
 
 def _headers(own: Mapping[str, str] | None) -> dict[str, str]:

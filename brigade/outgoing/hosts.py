@@ -1,5 +1,6 @@
-"""The state that a worker keeps for each host that it calls: a breaker, a budget for retries and metrics."""
+"""The state that a worker keeps for each host that it calls: its connections, a breaker, a budget for retries and metrics."""
 
+import asyncio
 import time
 from typing import Literal, get_args
 
@@ -36,9 +37,11 @@ class HostStats:
 
 
 class Host:
-    def __init__(self, name: str, stats: HostStats) -> None:
+    def __init__(self, name: str, stats: HostStats, connections: int) -> None:
         self.name = name
         self.stats = stats
+        self.free = asyncio.Semaphore(connections)
+        """Connections that no call holds. aiohttp has the same bound, and would not say which of its calls wait for one."""
         self.breaker = Breaker(backend=name, threshold=FAILURES_IN_A_ROW)
         self._retries_left = RETRIES_KEPT
 
@@ -57,7 +60,8 @@ class Host:
 class Hosts:
     """The hosts called lately. The oldest is forgotten where there are too many, because an address may come from a client."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: int) -> None:
+        self._connections = connections
         self._hosts: dict[str, Host] = {}
         self._stats: dict[str, HostStats] = {}
 
@@ -66,7 +70,7 @@ class Hosts:
             return host
         if len(self._hosts) >= MOST_HOSTS:
             del self._hosts[next(iter(self._hosts))]
-        host = self._hosts[name] = Host(name, self._stats_of(name))
+        host = self._hosts[name] = Host(name, self._stats_of(name), self._connections)
         return host
 
     def _stats_of(self, name: str) -> HostStats:

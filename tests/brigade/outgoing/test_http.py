@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from starlette.types import Message
 
 from brigade import Http, Settings, UpstreamFailure, UpstreamTimeout, UpstreamUnavailable
-from brigade.outgoing.client import Answer, HttpClient
+from brigade.outgoing.answer import Answer
+from brigade.outgoing.client import HttpClient
 from brigade.outgoing.hosts import FAILURES_IN_A_ROW, MOST_HOSTS, OTHERS, RETRIES_KEPT, Host, Hosts, HostStats
 from tests.bare import Bare
 from tests.brigade.outgoing.hosts import HEAD, FakeHost, answers, break_off, hang, host, says
@@ -117,6 +118,38 @@ async def test_a_host_that_hangs_is_left_alone_by_those_who_waited() -> None:
         with pytest.raises(UpstreamUnavailable):
             await client.get(hanging.url)
     await client.close()
+
+
+async def test_callers_that_wait_for_our_own_connections_close_the_host_to_nobody() -> None:
+    client = HttpClient(Settings(http_connections=1, http_timeout_s=1))
+    async with host(hang) as other:
+        first = asyncio.ensure_future(client.get(other.url, timeout_s=30))
+        await other.asked.wait()
+        waiting = [client.get(other.url) for _ in range(2 * FAILURES_IN_A_ROW)]
+        late = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(error) for error in late} == {UpstreamTimeout}
+        assert all("HTTP_CONNECTIONS" in str(error) for error in late)
+        assert other.requests == 1
+        first.cancel()
+        await other.left.wait()
+        other.behave = answers()
+        assert (await client.get(other.url)).status == 200
+    await client.close()
+
+
+async def test_a_call_that_began_before_a_host_was_left_alone_grants_no_trial(http: HttpClient) -> None:
+    async with host(hang) as other:
+        breaker = http._hosts.of(other.url.removeprefix("http://").rstrip("/")).breaker
+        hurried = asyncio.ensure_future(http.get(other.url, timeout_s=2))
+        await other.asked.wait()
+        other.behave = break_off
+        for _ in range(FAILURES_IN_A_ROW):
+            with pytest.raises(UpstreamFailure):
+                await http.post(other.url)
+        next_trial_s = breaker._next_trial
+        with pytest.raises(UpstreamTimeout):
+            await hurried
+        assert breaker._next_trial == next_trial_s
 
 
 async def test_a_cancelled_call_frees_its_connection() -> None:
@@ -221,7 +254,7 @@ async def test_a_scheme_that_is_not_http_is_a_mistake_and_no_failure(http: HttpC
 
 async def test_retries_end_with_their_budget() -> None:
     stats = HostStats("budget")
-    tried = Host("budget", stats)
+    tried = Host("budget", stats, 1)
     granted = 0
     for _ in range(100):
         tried.called()
@@ -230,7 +263,7 @@ async def test_retries_end_with_their_budget() -> None:
 
 
 async def test_hosts_that_clients_choose_share_a_series() -> None:
-    hosts = Hosts()
+    hosts = Hosts(1)
     found = [hosts.of(f"host-{number}") for number in range(MOST_HOSTS + 2)]
     assert {each.stats.label for each in found[MOST_HOSTS:]} == {OTHERS}
     assert len(hosts._hosts) == MOST_HOSTS
