@@ -73,6 +73,8 @@ class PostgresUrl:
     """The URL as asyncpg understands it, without parameters that change nothing here."""
     hosts: list[tuple[str, int]]
     """Empty where a service file, or libpq's own variables and defaults, have to say it. A socket's folder is a host."""
+    username: str
+    password: str
     database: str
     files: dict[str, str]
     """Files that it names, by parameter."""
@@ -112,12 +114,13 @@ def read_postgres_url(url: str) -> PostgresUrl:
     kept = {name: value for name, value in parameters.items() if not _is_left_out(name, value)}
     if kept.get("sslrootcert") == "system":
         kept["sslrootcert"] = _system_roots(kept.get("sslmode"))
-    user = unquote((found["user"] or "").partition(":")[0])
-    database = unquote(found["path"] or "") or kept.get("dbname") or kept.get("database") or kept.get("user") or user
+    user, _, password = map(unquote, (found["user"] or "").partition(":"))
+    user, password = user or kept.get("user", ""), password or kept.get("password", "")
+    database = unquote(found["path"] or "") or kept.get("dbname") or kept.get("database") or user
     files = {name: kept[name] for name in FILES if kept.get(name)}
     base = url.partition("?")[0].partition("#")[0]
     dsn = f"{base}?{urlencode(kept, quote_via=quote, safe='/:')}" if kept else base
-    return PostgresUrl(dsn, hosts, database, files, binding)
+    return PostgresUrl(dsn, hosts, user, password, database, files, binding)
 
 
 def _check_choices(parameters: dict[str, str]) -> None:
@@ -130,8 +133,12 @@ def _check_choices(parameters: dict[str, str]) -> None:
 
 
 def with_password(url: str, password: str) -> str:
-    """The URL with this password, if it names a user and has none itself."""
-    return re.sub(r"^(\w+://[^:@/?#]+):?@", lambda found: f"{found[1]}:{quote(password, safe='')}@", url)
+    """The URL with this password, if it names a user, before the hosts or as a parameter, and has none itself."""
+    secret = quote(password, safe="")
+    parameters = dict(parse_qsl(url.partition("?")[2]))
+    if "user" in parameters and "@" not in url.partition("?")[0]:
+        return url if "password" in parameters else f"{url}&password={secret}"
+    return re.sub(r"^(\w+://[^:@/?#]+):?@", lambda found: f"{found[1]}:{secret}@", url)
 
 
 def _is_left_out(name: str, value: str) -> bool:

@@ -44,7 +44,7 @@ class RedisUrl:
     """Files that it names, by option."""
 
 
-def _split(url: str) -> SplitResult:
+def split_redis_url(url: str) -> SplitResult:
     """Split as `urlsplit`, which refuses an IPv6 address behind a comma since Python 3.14.
 
     Raises:
@@ -67,7 +67,7 @@ def read_redis_url(url: str) -> RedisUrl:
         raise ValueError("must start with redis://, redis+cluster:// or redis+sentinel://")
     kind = scheme["kind"] or "server"
     try:
-        parts = _split(url)
+        parts = split_redis_url(url)
     except ValueError:  # its text may quote the password
         raise ValueError("cannot be read: in a password, @ / # ? [ are %40 %2F %23 %3F %5B") from None
     more = dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -6,7 +6,6 @@ A service adds its own in a subclass. `.env.example` and `docs/settings.md` list
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -19,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from brigade.settings.postgres_url import PostgresUrl, read_postgres_url, with_password
+from brigade.settings.redis_url import split_redis_url
 from brigade.settings.types import (
     ApiKeys,
     Folder,
@@ -238,8 +238,9 @@ class Settings(BaseSettings):
             raise ValueError("API_KEYS is not set and REQUIRE_SECRETS is on: give it keys, or everybody may write")
         optional = [name for name in ("database_read_url", "migration_database_url") if getattr(self, name)]
         for name in ("database_url", "redis_url", *optional):
-            url: SecretStr | None = getattr(self, name)
-            parts = urlsplit(url.get_secret_value() if url else "")
+            secret: SecretStr | None = getattr(self, name)
+            url = secret.get_secret_value() if secret else ""
+            parts = read_postgres_url(url) if url.startswith("postgres") else split_redis_url(url)
             if not parts.password or parts.password == parts.username:
                 raise ValueError(f"{name.upper()} has no password, or one that anybody guesses: REQUIRE_SECRETS is on")
         return self

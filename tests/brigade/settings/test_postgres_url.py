@@ -1,5 +1,4 @@
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -115,10 +114,19 @@ def test_certificates_of_the_system_are_a_file() -> None:
         assert Path(read.files["sslrootcert"]).is_file()
 
 
-@pytest.mark.parametrize("url", ["postgresql://app@host/db", "postgresql://app:@host/db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app@host/db",
+        "postgresql://app:@host/db",
+        "postgresql://host/db?user=app",
+        "postgresql:///db?host=/cloudsql/project:region:instance&user=app&password=",
+    ],
+)
 def test_password_completes_a_url_that_has_none(url: str) -> None:
-    password = "p%@/#: w"
-    assert with_password(url, password) == f"postgresql://app:{quote(password, safe='')}@host/db"
+    password = "p%@/#:+ w"
+    read = read_postgres_url(with_password(url, password))
+    assert (read.username, read.password, read.database) == ("app", password, "db")
 
 
 def test_digest_is_of_the_place_and_not_of_who_comes() -> None:

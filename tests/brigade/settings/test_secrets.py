@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,12 @@ KEYS = f"team:{KEY},{NEW_KEY}"
 
 def password_of(url: str) -> str:
     return urlsplit(url).password or ""
+
+
+def command_of(pid: int) -> str:
+    with suppress(psutil.NoSuchProcess):  # a worker that has ended meanwhile
+        return repr(psutil.Process(pid).cmdline())
+    return ""
 
 
 @pytest.mark.drives("links", "lab")
@@ -71,7 +78,7 @@ def test_a_service_that_fails_in_every_way_says_no_secret(
     ask("GET", "/lab/sleep/blocking?ms=10")
     os.kill(service.pid, signal.SIGHUP)
     eventually(lambda: "Traceback" in service.log() and "is left alone" in service.log())
-    commands = " ".join(psutil.Process(pid).cmdline().__repr__() for pid in [service.pid, *service.worker_pids()])
+    commands = " ".join(map(command_of, [service.pid, *service.worker_pids()]))
     valkey.start()
     postgres.start()
     service.stop()

@@ -124,7 +124,10 @@ def test_database_password_of_any_characters_completes_each_url(
     assert (parts.username, unquote(parts.password or ""), parts.port) == ("brigade", password, 5432)
 
 
-@pytest.mark.parametrize("url", ["postgresql://brigade:own@postgres/brigade", "postgresql://postgres/brigade"])
+OWN = ["postgresql://brigade:own@postgres/brigade", "postgresql://postgres/brigade?user=brigade&password=own"]
+
+
+@pytest.mark.parametrize("url", [*OWN, "postgresql://postgres/brigade"])
 def test_database_password_changes_no_url_that_has_one_or_names_nobody(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
@@ -187,6 +190,7 @@ def test_file_variable_in_dotenv_is_read_as_in_the_environment(monkeypatch: pyte
         ("DATABASE_URL", "postgresql://brigade:brigade@postgres/brigade", "DATABASE_URL"),
         ("DATABASE_URL", "postgresql://brigade@postgres/brigade", "DATABASE_URL"),
         ("DATABASE_URL", "postgresql://brigade@one,two/brigade?target_session_attrs=primary", "DATABASE_URL"),
+        ("DATABASE_URL", "postgresql:///brigade?host=/run&user=brigade&password=brigade", "DATABASE_URL"),
         ("REDIS_URL", "redis://redis:6379/0", "REDIS_URL"),
     ],
 )
@@ -197,6 +201,8 @@ def test_required_secrets_are_neither_missing_nor_guessable(
     monkeypatch.setenv("DATABASE_URL", "postgresql://brigade:something@postgres/brigade")
     monkeypatch.setenv("REDIS_URL", "redis://:something@redis:6379/0")
     monkeypatch.setenv("REQUIRE_SECRETS", "true")
+    assert load(Settings).require_secrets
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///brigade?host=/run&user=brigade&password=something")
     assert load(Settings).require_secrets
     monkeypatch.setenv(changed, value)
     with pytest.raises(ConfigurationError, match=f"^{named} ") as refusal:
