@@ -91,11 +91,11 @@ deploy: ## Replace the running api containers by a new image, one at a time; rol
 	@$(PYTHON) deploy/rollout.py
 
 new: ## Make a project of your own: NAME=orders DIR=../orders
-	@$(PYTHON) local/project.py new "$(NAME)" "$(DIR)"
+	@$(PYTHON) local/project.py new "$$NAME" "$$DIR"
 
 upgrade: ## Replace the engine of a project: FROM=<a newer clone of the template>
-	@test -f "$(FROM)/local/project.py" || { echo "FROM is the folder of a newer clone of Brigade." >&2; exit 1; }
-	@$(PYTHON) "$(FROM)/local/project.py" upgrade .
+	@test -f "$$FROM/local/project.py" || { echo "FROM is the folder of a newer clone of Brigade." >&2; exit 1; }
+	@$(PYTHON) "$$FROM/local/project.py" upgrade .
 
 clean: ## Remove what the tools made; the data in .local stays
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .grimp_cache .import_linter_cache .coverage reports build dist

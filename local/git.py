@@ -31,15 +31,18 @@ def git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise Refusal("git is missing: install it.") from None
     if done.returncode != 0:
-        raise Refusal(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()}")
+        raise Refusal(f"git failed in {folder}: {done.stderr.strip() or f'exit status {done.returncode}'}")
     return done.stdout
 
 
 def author(folder: Path) -> list[str]:
     """Nothing where git knows one; else the template's, so that a first commit needs no configuration."""
-    asked = ["git", "config", "user.email"]
-    known = subprocess.run(asked, cwd=folder, env=_environment(), capture_output=True, check=False)
-    return [] if known.returncode == 0 else ["-c", "user.name=Brigade", "-c", "user.email=brigade@localhost"]
+    try:
+        for identity in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            git(folder, "var", identity)
+    except Refusal:
+        return ["-c", "user.name=Brigade", "-c", "user.email=brigade@localhost"]
+    return []
 
 
 def _environment() -> dict[str, str]:

@@ -62,7 +62,8 @@ def _fill(name: str, folder: Path) -> None:
     (folder / ".env").write_text(DOTENV.format(project=_compose_project(name, folder)))
     git(folder, "init", "-q", "-b", "main", "--template=")
     git(folder, "-c", "core.excludesFile=", "add", "-A")
-    git(folder, *author(folder), "commit", "-q", "--no-verify", "--no-gpg-sign", "-m", f"Start {name}")
+    without_hooks = ("-c", f"core.hooksPath={os.devnull}")
+    git(folder, *author(folder), *without_hooks, "commit", "-q", "--no-gpg-sign", "-m", f"Start {name}")
 
 
 def _compose_project(name: str, folder: Path) -> str:
@@ -79,12 +80,18 @@ def upgrade(directory: str) -> None:
         )
     if folder == ROOT:
         raise Refusal("FROM is this project: name a newer clone of the template.")
-    name = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["tool"]["brigade"]["package"]
+    if not (ROOT / "service").is_dir():
+        raise Refusal("FROM is a project that was made from the template: name a clone of the template itself.")
+    name = (
+        tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("tool", {}).get("brigade", {}).get("package")
+    )
+    if not name:
+        raise Refusal("pyproject.toml must name the service's package: package = ... below [tool.brigade].")
     with tempfile.TemporaryDirectory() as scratch:
         newer = Path(scratch) / name
         make_files(name, newer)
         for part in ENGINE:
-            shutil.rmtree(folder / part)
+            shutil.rmtree(folder / part, ignore_errors=True)
             shutil.copytree(newer / part, folder / part)
         shutil.copytree(newer / "docs", folder / "docs", dirs_exist_ok=True)
         differing = [path for path in _yours(newer) if _differs(folder / path, newer / path)]

@@ -72,7 +72,7 @@ def test_no_package_of_the_project_can_be_hidden_by_its_name() -> None:
 
 
 def test_a_project_of_any_letters_is_made_in_a_shell_of_few(tmp_path: Path) -> None:
-    folder = tmp_path / "bücher für #1 50%" / "orders"
+    folder = tmp_path / "bücher \"für\" '#1' 50%" / "orders"
     done = _make("new", "NAME=orders", f"DIR={folder}", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert "µs" in (folder / "brigade" / "pyproject.toml").read_text()
@@ -90,10 +90,12 @@ def test_neither_a_hook_nor_git_settings_of_ones_own_change_what_is_made(tmp_pat
     """A hook names its repository in GIT_DIR, into which the new project would be committed."""
     home, other, folder = tmp_path / "home", tmp_path / "other", tmp_path / "orders"
     (home / "hooks").mkdir(parents=True)
-    (home / "hooks" / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
-    (home / "hooks" / "pre-commit").chmod(0o755)
+    for hook in ("pre-commit", "prepare-commit-msg", "commit-msg"):
+        (home / "hooks" / hook).write_text("#!/bin/sh\nexit 1\n")
+        (home / "hooks" / hook).chmod(0o755)
     (home / "ignored").write_text("docs/\n")
     settings = {"core.hooksPath": home / "hooks", "core.excludesFile": home / "ignored", "commit.gpgSign": "true"}
+    settings |= {"user.email": "a@b.example", "user.useConfigOnly": "true"}  # and no name
     for name, value in settings.items():
         subprocess.run(["git", "config", "--file", home / ".gitconfig", name, str(value)], check=True)
     subprocess.run(["git", "init", "-q", other], check=True)
@@ -175,6 +177,21 @@ def _serve(project: Path) -> None:
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 0
         assert not [child for child in children if child.is_running()]
+
+
+def test_an_upgrade_that_cannot_be_is_refused_in_a_sentence(project: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(project, tmp_path / "other")
+    assert "FROM is a project" in _make("upgrade", f"FROM={other}", cwd=project).stderr
+    (other / "pyproject.toml").write_text("")
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "-qam", "a"], cwd=other, check=True
+    )
+    assert "[tool.brigade]" in _make("upgrade", f"FROM={ROOT}", cwd=other).stderr
+    for folder in (project, other):
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
+        )
+        assert status.stdout == ""
 
 
 @pytest.mark.timeout(600)
