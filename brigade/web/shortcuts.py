@@ -44,6 +44,8 @@ class Shortcuts:
         self.observe = observe
         self.stats = observe.stats
         self._cors = cors
+        # As the layer says of every other answer: a cache must not give a page of another origin this one.
+        self._vary = [(b"vary", b"Origin")] if cors else []
         self._address = ClientAddress(trusted_proxies)
 
     def begin(self, scope: Scope, finish: Finish) -> bool:
@@ -89,7 +91,7 @@ class Shortcuts:
         scope, status = begun.scope, message["status"]
         route = self.stats.of_route(scope)
         identifier = identify(scope)
-        message["headers"].extend(self.observe.headers(identifier, status))
+        message["headers"].extend([*self.observe.headers(identifier, status), *self._vary])
         message["before"].append(route.counting(status))
         if not begun.finish(message):
             return False

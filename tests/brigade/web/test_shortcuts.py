@@ -76,8 +76,8 @@ def nothing_yet() -> Iterator[None]:
     lookups.clear()
 
 
-def open_service(sample: float) -> Bare:
-    service = Bare(Settings(access_log_sample=sample, expose_worker=True), [router])
+def open_service(sample: float, **settings: Any) -> Bare:
+    service = Bare(Settings(access_log_sample=sample, expose_worker=True, **settings), [router])
     service.middleware_stack = service.build_middleware_stack()
     service.telemetry = False
     return service
@@ -116,6 +116,14 @@ async def test_the_answer_is_the_one_of_a_task(capfd: pytest.CaptureFixture[str]
         assert sum(service.stats.of_route({"route": router.routes[0], "method": "GET"}).durations.counts) == 1
         assert [line["event"] for line in logged(capfd)] == events
     assert counted == ["world", "world"]
+
+
+async def test_an_answer_varies_by_origin_where_pages_of_others_may_read_it() -> None:
+    """Or a cache would give a page the answer to somebody who named no origin, and the browser would keep it from the page."""
+    async with client(as_served(open_service(0.0, cors_origins="https://app.example"), {})) as visitor:
+        for headers in ({}, {"origin": "https://app.example"}, {"origin": "https://other.example"}):
+            assert (await visitor.get("/hot/world", headers=headers)).headers["vary"] == "Origin"
+    assert counted == ["world"] * 3
 
 
 FORWARDED = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-for", b"198.51.100.7, 127.0.0.1")]
