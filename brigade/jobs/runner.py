@@ -109,13 +109,13 @@ class Runner:
         task.add_done_callback(self._attempts.discard)
         try:
             await task
-        except asyncio.CancelledError:
-            if not self._stopping:
+        except BaseException as error:
+            if self._stopping and task.cancelling():  # whatever the job has made of it
+                await self._patiently(rows.UNSTART, row.id)
+                log.info("job given back", job=job.name, job_id=row.id)
+                raise RetryRequested(reason="The runner stopped.") from None
+            if must_end(error):
                 raise
-            await self._patiently(rows.UNSTART, row.id)
-            log.info("job given back", job=job.name, job_id=row.id)
-            raise RetryRequested(reason="The runner stopped.") from None
-        except Exception as error:  # noqa: BLE001 - whatever the job does
             await self._until_postgres_is_well()
             failure = self._failed(job, run, error)
             raise RetryRequested(delay=timedelta(seconds=job.pause_s(number)), reason=str(failure)) from None
@@ -155,7 +155,7 @@ class Runner:
                 raise AttemptFailed.by(error) from error  # `sys.exit()` would end the runner, and every job under way
             log.info("job done", job=job.name, job_id=run.id, attempt=run.attempt)
 
-    def _failed(self, job: Job, run: JobRun, error: Exception) -> AttemptFailed:
+    def _failed(self, job: Job, run: JobRun, error: BaseException) -> AttemptFailed:
         """Log a failed attempt, and return what is kept of it. If it was the last one, raise that."""
         FAILED.labels(job.name).inc()
         is_last = run.attempt >= job.attempts

@@ -72,6 +72,9 @@ class Mute(Exception):
 
 @job(attempts=2, backoff_s=0.01)
 async def spoil(run: JobRun, how: str) -> None:
+    if how == "itself":
+        asyncio.current_task().cancel()
+        await asyncio.sleep(1000)
     raise {
         "exit": SystemExit(0), "interrupt": KeyboardInterrupt(), "cancelled": asyncio.CancelledError(),
         "NUL": ValueError("a\\0b"), "half a pair": ValueError("\\ud800"), "mute": Mute(),
@@ -108,6 +111,14 @@ async def stew(run: JobRun, dish: int) -> None:
     await run.progress(1, 2)
     await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
     await asyncio.sleep(1000)
+
+@job(attempts=1)
+async def fret(run: JobRun, dish: int) -> None:
+    await run.pg.execute("INSERT INTO cooked (dish) VALUES ($1)", dish)
+    try:
+        await asyncio.sleep(1000)
+    except asyncio.CancelledError:
+        raise ValueError("A library makes an error of its own of a cancellation.")
 
 @job()
 async def add(run: JobRun, a: int, b: int) -> None:
@@ -323,25 +334,26 @@ async def test_a_stop_gives_back_what_does_not_end_in_time(
 ) -> None:
     async with pg.acquire() as connection:
         number = await job_named("stew").enqueue(connection, dish=1)
+        await job_named("fret").enqueue(connection, dish=2)
     runner = work(GRACEFUL_TIMEOUT_S="2.5", REQUEST_TIMEOUT_S="0.1")
-    await until(pg, "SELECT EXISTS (SELECT FROM cooked)")
+    await until(pg, "SELECT count(*) = 2 FROM cooked")
     row = await pg.fetchrow("SELECT status::text, headers->'progress' AS progress FROM pgqueuer WHERE id = $1", number)
     assert tuple(row) == ("picked", '{"of": 2, "done": 1}')
     runner.send_signal(number_of_signal)
     assert runner.wait(30) == 0
-    row = await pg.fetchrow("SELECT status::text, headers->'starts' AS starts FROM pgqueuer WHERE id = $1", number)
-    assert tuple(row) == ("queued", "0")
+    rows = await pg.fetch("SELECT status::text, headers->>'starts' AS starts FROM pgqueuer")
+    assert [tuple(row) for row in rows] == [("queued", "0")] * 2
 
 
 async def test_whatever_a_job_raises_is_its_own_failure(pg: Any, work: Work) -> None:
     """It ends no runner, leaves no other job without an end, and is tried again."""
-    kinds = ["exit", "interrupt", "cancelled", "NUL", "half a pair", "mute"]
+    kinds = ["exit", "interrupt", "cancelled", "itself", "NUL", "half a pair", "mute"]
     async with pg.acquire() as connection:
         spoilt = [await job_named("spoil").enqueue(connection, how=how) for how in kinds]
         for dish in range(6):
             await job_named("cook").enqueue(connection, dish=dish)
     runner = work()
-    await until(pg, "SELECT count(*) = 6 FROM pgqueuer WHERE status = 'failed' AND id = ANY($1::bigint[])", spoilt)
+    await until(pg, "SELECT count(*) = 7 FROM pgqueuer WHERE status = 'failed' AND id = ANY($1::bigint[])", spoilt)
     await until(pg, "SELECT NOT EXISTS (SELECT FROM pgqueuer WHERE status <> 'failed')")
     assert runner.poll() is None
     assert await pg.fetchval("SELECT count(*) FROM cooked") == 6
