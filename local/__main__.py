@@ -1,6 +1,7 @@
 """`python -m local run | dev | migrate | reload`, for the Makefile."""
 
 import errno
+import os
 import signal
 import sys
 
@@ -17,6 +18,7 @@ COMMANDS = {"run": run, "dev": dev, "migrate": attached.migrate, "reload": attac
 
 
 def main(name: str) -> int:
+    _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -31,6 +33,13 @@ def main(name: str) -> int:
         if error.errno not in NO_ROOM:
             raise
         sys.exit(f"A local run keeps its data in .local, which cannot be written: {error}.")
+
+
+def _open_standard_streams() -> None:
+    """Open those that are closed, or the lock of the run would become one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 sys.exit(main(sys.argv[1]))

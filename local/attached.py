@@ -32,7 +32,13 @@ def migrate() -> int:
 
 def reload() -> int:
     """New workers with the new code, before the old ones go; or the reason why not, and everything is as it was."""
-    master = psutil.Process(_running()["pid"])
+    try:
+        return _reload(psutil.Process(_running()["pid"]))
+    except psutil.NoSuchProcess:
+        raise LocalError("Not reloaded: the service has ended.") from None
+
+
+def _reload(master: psutil.Process) -> int:
     old = set(master.children())
     # As `make run` has it, which another terminal need not have.
     rehearsal = subprocess.run([sys.executable, "-m", PACKAGE, "rehearse"], cwd=ROOT, env=master.environ(), check=False)
@@ -67,6 +73,8 @@ def _migrate(addresses: dict[str, str]) -> int:
 
 
 def _running() -> dict[str, Any]:
-    if LOCAL.is_dir() and is_held(RUN_LOCK) and RUNNING.exists():
-        return dict(json.loads(RUNNING.read_text()))
-    raise LocalError("Nothing runs from this folder: make run starts it.")
+    if not (LOCAL.is_dir() and is_held(RUN_LOCK)):
+        raise LocalError("Nothing runs from this folder: make run starts it.")
+    if not RUNNING.exists():
+        raise LocalError("make run has not started the service yet: wait until it has.")
+    return dict(json.loads(RUNNING.read_text()))

@@ -115,7 +115,7 @@ def _pip_environment() -> dict[str, str]:
 def _run(command: list[str], failure: str, environment: dict[str, str]) -> None:
     """Show the latest line on a terminal, and every line where it fails."""
     said = []
-    redraws = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    redraws = bool(sys.stdout) and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:

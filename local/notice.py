@@ -2,11 +2,11 @@
 
 import http.client
 import os
-import sys
 from contextlib import suppress
 
 from local.variables import address
 
+STDOUT = 1
 PAGES = {
     "/docs": "the API, to try out",
     "/lab": "the live page, and the event-loop laboratory",
@@ -18,7 +18,7 @@ PAGES = {
 def say(text: str) -> None:
     """Write text without Python's buffer, and continue if the terminal is gone, because the exit must not stop for it."""
     with suppress(OSError):
-        os.write(sys.stdout.fileno(), f"{text}\n".encode())
+        os.write(STDOUT, f"{text}\n".encode())
 
 
 def announce(after_s: float) -> None:

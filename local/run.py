@@ -53,6 +53,7 @@ def _serve(stack: ExitStack, parent: int, mode: Mode) -> int:
     started = time.monotonic()
     LOCAL.mkdir(exist_ok=True)
     stack.enter_context(exclusive(RUN_LOCK, busy="Brigade already runs from this folder: end that run first."))
+    RUNNING.unlink(missing_ok=True)  # of a run that was killed: its process ids may be others' by now
     busy = "The service of an earlier run from this folder has not ended yet: wait for it, or kill it."
     lock = stack.enter_context(exclusive(LOCAL / "service.lock", wait_s=LEFTOVER_TIMEOUT_S, busy=busy))
     check_port(*address())
@@ -112,11 +113,13 @@ class Runner:
 
 
 def _record(stack: ExitStack, pid: int, variables: dict[str, str]) -> None:
-    """Record the run for `make reload` and `make migrate`. The addresses hold passwords."""
-    RUNNING.touch(0o600)
-    stack.callback(RUNNING.unlink, missing_ok=True)
+    """Record the run for `make reload` and `make migrate`, in full or not at all. The addresses hold passwords."""
     addresses = {name: variables[name] for name in ("DATABASE_URL", "REDIS_URL") if name in variables}
-    RUNNING.write_text(json.dumps({"pid": pid, "addresses": addresses}))
+    unfinished = RUNNING.with_suffix(".new")
+    unfinished.touch(0o600)
+    unfinished.write_text(json.dumps({"pid": pid, "addresses": addresses}))
+    unfinished.rename(RUNNING)
+    stack.callback(RUNNING.unlink, missing_ok=True)
 
 
 def _watch(
