@@ -49,6 +49,11 @@ FORGET = (
     "DELETE FROM pgqueuer_log WHERE created < now() - interval '7 days' "
     "AND NOT EXISTS (SELECT FROM pgqueuer WHERE id = job_id)"
 )
+# A clock that was ahead for a moment has set a time that is far away, and PgQueuer waits for it.
+RESCHEDULE = """
+UPDATE pgqueuer_schedules SET next_run = now() + $3::interval
+WHERE expression = $1 AND entrypoint = $2 AND next_run > now() + $3::interval + interval '1 minute'
+"""
 
 STATES: Mapping[str, Literal["waiting", "running", "dead"]] = {
     "queued": "waiting",

@@ -37,7 +37,7 @@ HEARTBEAT_TIMEOUT_S = 10.0
 """Seconds without a heartbeat after which a job is taken from its runner."""
 AGAIN_S = 0.5
 DEPTH_EVERY_S = 5.0
-FORGET_EVERY_S = 3600.0
+TIDY_EVERY_S = 3600.0
 BUCKETS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 
 log = structlog.get_logger("service.jobs")
@@ -76,11 +76,16 @@ class Runner:
             heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_S),
         )
         looks = supervised("job depth", Depths(self.resources.pg).measure, every_s=DEPTH_EVERY_S)
-        forgets = supervised("job log", partial(self.resources.pg.execute, rows.FORGET), every_s=FORGET_EVERY_S)
+        tidies = supervised("job log", self._tidy, every_s=TIDY_EVERY_S)
         try:
             await _all_or_none(queue, self._clock.run(), on_failure=self._tell_to_stop)
         finally:
-            await end(looks, forgets)
+            await end(looks, tidies)
+
+    async def _tidy(self) -> None:
+        await self.resources.pg.execute(rows.FORGET)
+        for key, schedule in self._clock.registry.items():
+            await self.resources.pg.execute(rows.RESCHEDULE, key.expression, key.entrypoint, schedule.next_in())
 
     async def stop(self, *, within_s: float) -> None:
         """Take no more jobs, let those under way end for `within_s`, and give the others back to the queue."""

@@ -412,9 +412,13 @@ CREATE TRIGGER refuse BEFORE INSERT ON pgqueuer FOR EACH ROW EXECUTE FUNCTION re
 """
 
 
-async def test_a_schedule_enqueues_although_postgres_refuses_at_first(pg: Any, work: Work) -> None:
+async def test_a_schedule_enqueues_although_a_clock_was_ahead_and_postgres_refuses_at_first(
+    pg: Any, work: Work
+) -> None:
+    ahead = "INSERT INTO pgqueuer_schedules (expression, entrypoint, next_run) VALUES ($1, $2, now() + interval '1 y')"
+    await pg.execute(ahead, "* * * * *", "orders.sweep")
     runner = work()
-    await until(pg, "SELECT EXISTS (SELECT FROM pgqueuer_schedules)")
+    await until(pg, "SELECT next_run < now() + interval '2 minutes' FROM pgqueuer_schedules")
     runner.terminate()
     runner.wait(30)
     await pg.execute("UPDATE pgqueuer_schedules SET next_run = now() - interval '1 s'")
