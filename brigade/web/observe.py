@@ -26,6 +26,9 @@ from brigade.web.hot import ATTEMPT, Attempt, deliver
 from brigade.web.probes import is_probe
 from brigade.web.problems import problem_response, render
 
+PRIVATE = (b"cache-control", b"private")
+"""A shared cache keeps no answer to `Authorization` by itself (RFC 9111, 3.5), but it does not know `X-API-Key`."""
+
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
 log = structlog.get_logger("service.access")
@@ -73,7 +76,10 @@ class Observe:
             if message["type"] == "http.response.body":
                 return send(message)
             status, route = message["status"], self.stats.of_route(scope)
-            message["headers"] = [*message.get("headers", ()), *self.headers(identifier, status)]
+            headers = [*message.get("headers", ()), *self.headers(identifier, status)]
+            if "key" in scope and not any(name.lower() == b"cache-control" for name, _ in headers):
+                headers.append(PRIVATE)
+            message["headers"] = headers
             return deliver(scope, send, message, route.counting(status))
 
         task = under_way.begin(scope, identifier)

@@ -1,5 +1,7 @@
 """What every answer says of itself, and what none does."""
 
+import re
+
 import httpx
 import pytest
 
@@ -34,6 +36,13 @@ def test_security_headers_are_on_every_answer_once_and_no_banner_is(start_servic
         assert [names.count(name) for name in NAMES] == [1] * len(NAMES), (request, names)
         assert b"server" not in names
         assert (b"content-security-policy" in names) == (b"content-type: text/html" in answer.lower()) or "/lab" in line
+    # A cache in front, which knows nothing of X-API-Key, keeps no answer that took a key.
+    keyed = {"GET /links": [b"private"], f"GET /links/{code}/qr": [b"public, max-age=31536000, immutable"]}
+    for line, kept in keyed.items():
+        asked = exchange(
+            service.port, f"{line} HTTP/1.1\r\nHost: a\r\nX-API-Key: opensesame\r\nConnection: close\r\n\r\n".encode()
+        )
+        assert re.findall(rb"(?mi)^cache-control: (.*)\r$", asked) == kept, asked
     large = exchange(service.port, b"POST /links HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n" + b"x" * 9999)
     assert int(large.split()[1]) == 413
     assert set(NAMES) <= set(head_of(large))
