@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 import threading
 import time
@@ -123,6 +124,9 @@ def test_arrivals_come_evenly_or_as_a_poisson_process() -> None:
     random.seed(7)
     even = list(moments(Load("/", 1, arrivals=50), 0, 100))
     assert {round(later - earlier, 6) for earlier, later in itertools.pairwise(even)} == {0.02}
+    begins = [each * math.pi for each in range(100)]
+    assert {len(list(moments(Load("/", 1, arrivals=20), begin, begin + 2))) for begin in begins} == {40}
+    assert len(list(moments(Load("/", 1, arrivals=20.3), 0, 2))) == 41
     counts = Counter(int(due) for due in moments(Load("/", 1, arrivals=50, poisson=True), 0, 1000))
     # In a Poisson process the variance of the count of a second is its mean.
     assert mean(counts.values()) == pytest.approx(50, rel=0.02)

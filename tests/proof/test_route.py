@@ -77,7 +77,7 @@ def test_route_of_each_kind_is_recognised(tmp_path: Path, upstream: int) -> None
     told = {path: kind for path, kind in kinds.items() if kind != "cannot be told"}  # as on a machine that was too busy
     assert told == {path: KINDS[path] for path in told}, said
     assert told.keys() >= {"/blocking", "/many-queries"}, said  # which the watchdog and Postgres tell, on any machine
-    assert len(told) >= 5, said
+    assert len(told) >= 7, said
     line = 1 + next(number for number, text in enumerate(FEATURE.splitlines()) if "the line at fault" in text)
     evidence = {
         "/blocking": f"small/features/only/__init__.py:{line} in blocking",
@@ -136,6 +136,15 @@ def test_route_on_a_machine_that_had_no_time_is_not_taken_for_a_lock(starved: fl
     company = _elsewhere(45, 10, cpu_percent=3, running=0, ping_ms=2)
     company.samples[0] = replace(company.samples[0], starved_cores=starved)
     assert judge(Route("GET", "/"), Findings(quiet, alone, {1: company})).kind == kind
+
+
+@pytest.mark.parametrize(("wanted_s", "kind"), [(0.2, "waits its turn"), (2.8, "cannot be told")])
+def test_a_lock_is_told_on_a_busy_machine_where_the_loop_was_idle(wanted_s: float, kind: str) -> None:
+    cpu = CpuUse(loop=0.05, loop_starved=wanted_s)
+    alone = _here(1, 8, 100, starved=1.5)
+    company = _here(8, 5, 800, cpu=cpu, starved=1.5)
+    company.samples = company.samples[:1] * 3
+    assert judge(Route("GET", "/"), Findings(_here(1, 0, 0), alone, {1: company})).kind == kind
 
 
 def _here(users: int, done: int, latency_ms: float, *, cpu: CpuUse | None = None, starved: float = 0.0) -> Measured:

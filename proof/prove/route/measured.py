@@ -1,5 +1,6 @@
 """The figures of one kind of window of a route, over its rounds. Plain data with arithmetic; it judges nothing."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -60,6 +61,19 @@ class Measured:
         """A loop that waited for a core and hardly ran says something of the machine, not of the route."""
         cpu = self.cpu_cores()
         return cpu.wanted > BUSY_CORES * self.workers and cpu.loop > RAN_CORES * self.workers
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the time in which nothing of ours computed or waited for a core, at least; 0 where it cannot be seen.
+
+        What takes longer than that share explains did not wait for a core.
+        """
+        if not self.seen.is_local:
+            return 0.0
+        cpu = self.cpu_cores()
+        asking = median(sample.generator.cpu + sample.generator.starved for sample in self.samples)
+        elsewhere = cpu.threads + cpu.threads_starved + cpu.processes + cpu.processes_starved
+        return math.prod(max(0.0, 1 - busy) for busy in (cpu.wanted / self.workers, elsewhere / self.workers, asking))
 
     @property
     def cores_said(self) -> float:

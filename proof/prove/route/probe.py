@@ -50,7 +50,8 @@ class ServiceProbe:
         here = socket.gethostname()
         states = stage.state(workers)["workers"]
         self.pids = [state["pid"] for state in states if state["host"] == here and psutil.pid_exists(state["pid"])]
-        self.seen = Seen(is_local=len(self.pids) == len(states))
+        # A worker of our own that has just ended may still be told; it makes the others no less local.
+        self.seen = Seen(is_local=bool(self.pids) and (stage.own or len(self.pids) == len(states)))
 
     def begin(self) -> None:
         self._log, self._statements = _Tail(self._stage.log(self._count)), _Tail(self._stage.statements)

@@ -12,6 +12,7 @@ from proof.prove.route.events import LabEvents
 from proof.prove.route.measured import Findings, Measured
 from proof.prove.route.probe import ServiceProbe
 from proof.prove.route.route import Route
+from proof.prove.route.verdict import UNTOLD, judge
 from proof.prove.run import default_counts
 from proof.prove.stage import Deployment, Stage, Staging, own_services
 from proof.prove.window import Window
@@ -59,10 +60,19 @@ def _each(measuring: "_Measuring", routes: Sequence[Route], counts: Sequence[int
     found = []
     for number, route in enumerate(routes):
         step(str(route), number, len(routes))
-        alone = measuring.measure("alone", route, users=1, workers=counts[0])
-        company = {count: measuring.measure("company", route, users=_users(alone), workers=count) for count in counts}
-        found.append(Findings(quiet, alone, company))
+        findings = _once(measuring, quiet, route, counts)
+        if judge(route, findings).kind == UNTOLD and findings.alone.done:
+            findings = _once(measuring, quiet, route, counts)  # a busy machine may be calmer the next moment
+        found.append(findings)
     return found
+
+
+def _once(measuring: "_Measuring", quiet: Measured, route: Route, counts: Sequence[int]) -> Findings:
+    alone = measuring.measure("alone", route, users=1, workers=counts[0])
+    users = _users(alone)
+    return Findings(
+        quiet, alone, {count: measuring.measure("company", route, users=users, workers=count) for count in counts}
+    )
 
 
 def _users(alone: Measured) -> int:

@@ -9,6 +9,7 @@ from proof.prove.route.places import place_of
 from proof.prove.route.route import Route
 from proof.prove.words import number
 
+UNTOLD = "cannot be told"
 COMPUTES_MS = 3.0
 """CPU time of a request that is more than what any request costs."""
 COMPUTES_SHARE = 0.3
@@ -49,7 +50,7 @@ def _answers(_: Route, found: Findings) -> Verdict | None:
         return None
     said = ", ".join(f"{count} times {status}" for status, count in statuses.most_common(3)) or "nothing at all"
     why = next((reason for status, reason in REFUSALS.items() if status in statuses), "it gave no answer in the window")
-    return Verdict("cannot be told", f"The route answered {said}: {why}.", "try --key, --body or --seconds", "")
+    return Verdict(UNTOLD, f"The route answered {said}: {why}.", "try --key, --body or --seconds", "")
 
 
 def _blocks(route: Route, found: Findings) -> Verdict | None:
@@ -139,7 +140,8 @@ def _waits_in_turn(_: Route, found: Findings) -> Verdict | None:
             (arithmetic, f"the loop computed, or wanted to, for {first.cpu_cores().wanted:.0%} of the time"),
         )
     is_idle = found.at_once >= HELD and found.cpu_ms.total < COMPUTES_MS and first.starved < found.at_once
-    if first.starved > STARVED and not is_idle:
+    is_short = found.at_once < OVERLAPS * first.users * first.idle_share
+    if first.starved > STARVED and not is_idle and not is_short:
         return _too_busy("whether its requests wait for one another or for a core", first.starved, (arithmetic,))
     places = sum(worker["db_pool"]["max"] for worker in first.seen.workers[-first.workers :])
     full = first.seen.share(lambda worker: worker["db_pool"]["in_use"] >= worker["db_pool"]["max"])
@@ -165,7 +167,7 @@ def _waits_in_turn(_: Route, found: Findings) -> Verdict | None:
 def _too_busy(what: str, starved: float, evidence: tuple[str, ...]) -> Verdict:
     busy = f"The machine was too busy to tell {what}."
     evidence = (*evidence, f"our processes waited for {number(starved)} cores")
-    return Verdict("cannot be told", busy, "run this command again on a calmer machine", "", evidence)
+    return Verdict(UNTOLD, busy, "run this command again on a calmer machine", "", evidence)
 
 
 def _waits(_: Route, found: Findings) -> Verdict:

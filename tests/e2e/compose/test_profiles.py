@@ -79,7 +79,7 @@ def test_prometheus_finds_every_replica(profiles: Stack) -> None:
         answer = httpx.get(f"{url}/api/v1/targets", trust_env=False).json()
         return {target["scrapeUrl"]: target["health"] for target in answer["data"]["activeTargets"]}
 
-    eventually(lambda: list(targets().values()) == ["up", "up"])
+    eventually(lambda: list(targets().values()) == ["up", "up"], within_s=90)
     assert profiles.execute(
         profiles.container("prometheus"), "promtool", "check", "config", "/etc/prometheus/prometheus.yml"
     )
