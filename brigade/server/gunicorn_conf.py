@@ -3,7 +3,6 @@
 import gc
 import math
 import os
-import socket
 import sys
 import tempfile
 from importlib import import_module
@@ -25,6 +24,7 @@ OURS = {"brigade", FEATURES.parent.name}
 for name in [name for name in sys.modules if name.split(".")[0] in OURS and name != "brigade.server.lifecycle"]:
     del sys.modules[name]
 
+from brigade.server import listening  # noqa: E402
 from brigade.settings import ConfigurationError, dotenv, load_settings  # noqa: E402
 from brigade.sizing import make_plan, read_limits  # noqa: E402
 
@@ -37,16 +37,16 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
-# Replicas may share STATE_DIR; each empties this folder at its start. prometheus_client, which Master imports, decides by it.
+# Services may share STATE_DIR; each empties this folder at its start. prometheus_client, which Master imports, decides by it.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    metrics_dir = settings.state_dir.resolve() / "metrics" / f"{socket.gethostname()}-{settings.port}"
+    metrics_dir = settings.state_dir.resolve() / "metrics" / listening.name_of(settings)
     try:
         metrics_dir.mkdir(parents=True, exist_ok=True)
     except OSError:  # a service whose STATE_DIR cannot be used still serves
         metrics_dir = Path(tempfile.mkdtemp(prefix="metrics-"))
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
 
-from brigade.server import listening, preload  # noqa: E402
+from brigade.server import preload  # noqa: E402
 from brigade.server.master import Master  # noqa: E402
 from brigade.telemetry import metric_files, scrape  # noqa: E402
 

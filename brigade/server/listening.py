@@ -20,6 +20,11 @@ def host_of(settings: Settings) -> str:
     return settings.host
 
 
+def name_of(settings: Settings) -> str:
+    """Return a name for the folders of this service, which no other service has that runs on the same host."""
+    return f"{socket.gethostname()}-{host_of(settings)}-{settings.port}".replace("/", "_")
+
+
 def ports_of(settings: Settings) -> list[int]:
     return [port for port in (settings.port, settings.ops_port) if port]
 

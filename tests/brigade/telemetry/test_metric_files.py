@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from brigade.server.listening import name_of
+from brigade.settings import Settings
 from brigade.telemetry.metric_files import SIZES, make_room, open_sum
 from proof.chaos.disk import small_disk, why_no_disk
 from tests.conftest import ROOT
@@ -50,3 +52,11 @@ def test_a_full_disk_is_an_error_before_anything_is_counted(tmp_path: Path) -> N
         make_room(kept, SIZES["counter"])
         disk.free()
         open_sum(disk.folder / "counter_dead.db", added=kept).close()
+
+
+def test_services_of_one_host_have_folders_of_their_own() -> None:
+    """They may have the same STATE_DIR, and the same port on two addresses. Each empties its folder at its start."""
+    places = [("127.0.0.1", 8000), ("127.0.0.2", 8000), ("::1", 8000), ("127.0.0.1", 8001)]
+    names = {name_of(Settings(host=host, port=port)) for host, port in places}
+    assert len(names) == len(places)
+    assert "/" not in "".join(names)
