@@ -110,11 +110,11 @@ async def list_links(
 
 @router.get(
     "/links/{code}",
-    dependencies=limited,
     responses=documented(LinkNotFound, InvalidRequest, TooManyRequests, DatabaseUnavailable),
 )
 async def read_link(code: CodeInPath, request: Request) -> ShortLink:
     """Read a link and its clicks, also when it has expired."""
+    await limit_address(request)  # as a dependency it would take 11 µs, with and without a limit
     resolver: Resolver = request.state.resolver
     return ShortLink.of(await resolver.read(code), base=base_of(request))
 
