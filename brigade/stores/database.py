@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from brigade.deadline import Clock, Deadline
 from brigade.errors import ConnectionLost, DatabaseUnavailable
 from brigade.stores.breaker import Breaker
 from brigade.stores.postgres_errors import POSTGRES_FAILURES, Meaning, has_lost_statements, meaning_of
@@ -155,6 +156,9 @@ async def read(
             return await call(connection)
 
 
+_lookups = Clock()
+
+
 async def in_time(lookup: Awaitable[T]) -> T:
     """Await `lookup`, also where it waits behind others, for no longer than a short request may take.
 
@@ -162,7 +166,7 @@ async def in_time(lookup: Awaitable[T]) -> T:
         DatabaseUnavailable: it found nothing in time.
     """
     try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
+        with Deadline(_lookups, ANSWER_WITHIN_S):
             return await lookup
     except TimeoutError:
         raise DatabaseUnavailable("No answer came in time.") from None

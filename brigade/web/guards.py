@@ -9,11 +9,11 @@ import math
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from brigade.deadline import Clock, Deadline
 from brigade.errors import ContentTooLarge, RequestTimeout, UnsupportedCoding
 from brigade.headers import content_codings, declared_bytes, has_content
 from brigade.outgoing.deadline import request_deadline
 from brigade.telemetry.loop_watch.stacks import is_layer
-from brigade.web.deadline import Clock, Deadline
 from brigade.web.limits import Limits, LimitsByRoute
 from brigade.web.problems import render
 

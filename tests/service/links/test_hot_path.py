@@ -55,7 +55,7 @@ class Costs:
 
     def __init__(self) -> None:
         self.calls = self.resumptions = self.tasks = 0
-        self.files: set[str] = set()
+        self.files: Counter[str] = Counter()
 
     def start(self) -> None:
         gc.collect()
@@ -66,6 +66,11 @@ class Costs:
     @property
     def of_others(self) -> list[str]:
         return [file for file in self.files if OF_OTHERS(file)]
+
+    @property
+    def timeouts(self) -> int:
+        """Calls of `asyncio.timeout`, which makes a timer each time, and of its methods."""
+        return sum(calls for file, calls in self.files.items() if file.endswith("/asyncio/timeouts.py"))
 
     def stop(self) -> None:
         sys.setprofile(None)
@@ -80,7 +85,7 @@ class Costs:
         if event == "call" and not frame.f_code.co_filename.endswith("test_hot_path.py"):
             self.calls += 1
             self.resumptions += bool(frame.f_code.co_flags & CO_COROUTINE)
-            self.files.add(frame.f_code.co_filename)
+            self.files[frame.f_code.co_filename] += 1
 
 
 @pytest.fixture
@@ -209,6 +214,7 @@ async def test_reads_of_one_moment_are_one_statement(ask: Ask, resources: Resour
         assert await burst(ask, paths) == {200: BURST}
     assert +sent == {"sql": 1}
     assert costs.calls // BURST <= CALLS_OF_READ
+    assert costs.timeouts < BURST
     assert costs.of_others == []
     assert not [file for file in costs.files if file.endswith("starlette/middleware/base.py")]  # 55 % of the throughput
     assert not [file for file in costs.files if file.endswith("fastapi/encoders.py")]  # pydantic's own is in Rust
@@ -223,4 +229,5 @@ async def test_links_made_in_one_moment_are_one_statement_and_one_command(ask: A
     assert +sent == {"sql": 1, "cmdstat_eval": 1, **by_script}
     assert costs.tasks <= BURST + 3  # ours, the two that ask, and one in which asyncpg takes its connection back
     assert costs.calls // BURST <= CALLS_OF_CREATE
+    assert costs.timeouts < BURST
     assert costs.of_others == []

@@ -1,4 +1,4 @@
-"""Keeps the deadlines of requests as `asyncio.timeout` does, with one timer for all of a worker: few ever fire, and each took 3 µs."""
+"""Keeps deadlines as `asyncio.timeout` does, with one timer for all that share a clock: few ever fire, and each took 3 µs."""
 
 import asyncio
 import math

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from brigade.web.deadline import Clock, Deadline
+from brigade.deadline import Clock, Deadline
 
 pytestmark = pytest.mark.anyio
 
