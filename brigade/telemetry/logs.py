@@ -110,7 +110,7 @@ def _add_context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     event["pid"] = os.getpid()
     if (identifier := request_id.get()) != "-":
         event["request_id"] = identifier
-    tracing.add_ids(event)
+    tracing.add_ids(event, tracing.place_of())
     return event
 
 
@@ -137,7 +137,7 @@ def _safe_repr(value: object) -> str:
 
 def log_access(  # noqa: PLR0913 - an object that holds them would cost as much as to render them
     scope: Mapping[str, Any],
-    identifier: str,
+    identifier: bytes,
     status: int,
     duration_s: float,
     spent: Mapping[tracing.Kind, float],
@@ -146,11 +146,9 @@ def log_access(  # noqa: PLR0913 - an object that holds them would cost as much 
 ) -> None:
     """Write the line of one request that has been answered, or whose client has gone. The default is the current span."""
     if _installed is not None and access_logger.isEnabledFor(logging.INFO):
-        access = _installed.access
-        if not access.write_plain(scope, identifier, status, duration_s, spent):
-            line = access.line(scope, identifier, status, duration_s, spent)
-            tracing.add_ids(line, span)
-            access.write(line)
+        access, place = _installed.access, tracing.place_of(span)
+        if not access.write_plain(scope, identifier, status, duration_s, spent, place):
+            access.write(access.line(scope, identifier, status, duration_s, spent, place))
 
 
 def lines_dropped() -> int:

@@ -171,10 +171,18 @@ def hand_over(span: trace.Span, scope: Scope) -> None:
     span.end()
 
 
-def add_ids(event: MutableMapping[str, Any], span: trace.Span | None = None) -> None:
-    if _tracer is not None and (context := (span or trace.get_current_span()).get_span_context()).is_valid:
-        event["trace_id"] = trace.format_trace_id(context.trace_id)
-        event["span_id"] = trace.format_span_id(context.span_id)
+def place_of(span: trace.Span | None = None) -> trace.SpanContext | None:
+    """Return the trace and the span to which a line of the log belongs. The default is the current span."""
+    if _tracer is None:
+        return None
+    context = (span or trace.get_current_span()).get_span_context()
+    return context if context.is_valid else None
+
+
+def add_ids(event: MutableMapping[str, Any], place: trace.SpanContext | None) -> None:
+    if place is not None:
+        event["trace_id"] = trace.format_trace_id(place.trace_id)
+        event["span_id"] = trace.format_span_id(place.span_id)
 
 
 def carried() -> dict[str, str]:

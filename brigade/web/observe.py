@@ -102,7 +102,7 @@ class Observe:
             else:
                 metrics.abandoned.total += 1
             if status >= 500 or "key" in scope or (self.samples(scope) and not is_probe(scope)):
-                log_access(scope, identifier.decode(), status, duration_s, sums)
+                log_access(scope, identifier, status, duration_s, sums)
 
     def headers(self, identifier: bytes, status: int) -> list[Header]:
         """Return the headers of every answer. A redirect has nothing to sniff or to frame, and would pay 1.5 µs."""

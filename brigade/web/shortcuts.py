@@ -85,7 +85,7 @@ class Shortcuts:
         if not begun.finish(None):
             metrics.abandoned.total += 1
             self.stats.requests_total += 1
-            self._log(begun, identify(begun.scope), 0, found_s)
+            self._log(begun, identify(begun.scope), 0, found_s, time.perf_counter() - begun.began_s)
 
     def _answer(self, begun: _Begun, message: Message, found_s: float) -> bool:
         scope, status = begun.scope, message["status"]
@@ -95,20 +95,20 @@ class Shortcuts:
         message["before"].append(route.counting(status))
         if not begun.finish(message):
             return False
-        route.durations.add(time.perf_counter() - begun.began_s)
+        duration_s = time.perf_counter() - begun.began_s
+        route.durations.add(duration_s)
         self.stats.requests_total += 1
-        self._log(begun, identifier, status, found_s)
+        self._log(begun, identifier, status, found_s, duration_s)
         if begun.span is not None:
             tracing.end_request(begun.span, status, begun.began_s, found_s)
         return True
 
-    def _log(self, begun: _Begun, identifier: bytes, status: int, found_s: float) -> None:
+    def _log(self, begun: _Begun, identifier: bytes, status: int, found_s: float, duration_s: float) -> None:
         scope = begun.scope
         if status >= 500 or self.observe.samples(scope):
             scope["client"] = self._address.of(scope)
             waited: dict[tracing.Kind, float] = {begun.shortcut.waits_for: found_s - begun.began_s}
-            duration_s = time.perf_counter() - begun.began_s
-            log_access(scope, identifier.decode(), status, duration_s, waited, span=begun.span)
+            log_access(scope, identifier, status, duration_s, waited, span=begun.span)
 
     @staticmethod
     def _leave(begun: _Begun) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
+from opentelemetry.trace import SpanContext
 
 from brigade.telemetry import logs
 from brigade.telemetry.access_log import LINES_FOR_PEOPLE, AccessLog
@@ -100,7 +101,7 @@ async def test_people_are_shown_some_requests_of_a_second_and_told_of_the_others
         return b""
 
     access = AccessLog(lambda _: None, render, for_people=True)
-    line = access.line({"method": "GET", "path": "/"}, "abc", 200, 0.001, {})
+    line = access.line({"method": "GET", "path": "/"}, b"abc", 200, 0.001, {}, None)
     for _ in range(100):
         access.write(line)
     assert len(shown) == LINES_FOR_PEOPLE
@@ -130,10 +131,13 @@ PLAIN = {"method": "GET", "path": "/r/abc", "client": ("127.0.0.1", 1), "route":
         (PLAIN | {"client": ("1" * 30_000, 0)}, False),
     ],
 )
-def test_a_line_that_is_written_the_short_way_is_the_same(scope: dict[str, Any], *, is_plain: bool) -> None:
+@pytest.mark.parametrize("place", [None, SpanContext(0xABC << 96, 0xDEF, is_remote=False)])
+def test_a_line_that_is_written_the_short_way_is_the_same(
+    scope: dict[str, Any], place: SpanContext | None, *, is_plain: bool
+) -> None:
     lines: list[bytes] = []
     access = AccessLog(lines.append, as_json, for_people=False)
-    about: Any = ("abc", 0, 0.0123456, {"redis": 0.001, "queue": 0.02})
+    about: Any = (b"abc", 0, 0.0123456, {"redis": 0.001, "queue": 0.02}, place)
     assert access.write_plain(scope, *about) is is_plain
     assert len(as_json(access.line(scope, *about))) < 2500
     if is_plain:
