@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from signal import SIG_SETMASK, pthread_sigmask
 from typing import Any
 
@@ -49,6 +50,7 @@ def settle_process() -> None:
     pthread_sigmask(SIG_SETMASK, ())
     os.umask(UMASK)
     _settle_home()
+    _settle_tls()
     _settle_propagators()
     _settle_telemetry()
 
@@ -60,6 +62,20 @@ def _settle_home() -> None:
     """
     if not os.access(os.environ.get("HOME") or os.path.expanduser("~"), os.X_OK):  # noqa: PTH111 - Path.home() may raise
         os.environ["HOME"] = "/"
+
+
+def _settle_tls() -> None:
+    """Leave out what keeps every connection with TLS from being made: the clients would call the server away.
+
+    The client of Postgres takes an empty variable for a value.
+    """
+    if path := os.environ.get("SSLKEYLOGFILE"):
+        try:
+            Path(path).open("ab").close()
+        except OSError as error:
+            _leave_out("SSLKEYLOGFILE", f"it cannot be written ({error.strerror})")
+    for variable in [name for name, value in os.environ.items() if name.startswith("PG") and not value]:
+        del os.environ[variable]
 
 
 def _settle_telemetry() -> None:

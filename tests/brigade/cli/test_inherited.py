@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from local.process import free_port, spawn
+from tests.brigade.cli.conftest import Run
 from tests.conftest import ROOT, StartService
 from tests.running import RunningService
 
@@ -105,6 +106,17 @@ def test_home_that_this_user_cannot_enter_is_none(database_url: str, tmp_path: P
     )
     assert "Permission denied" not in done.stderr
     assert done.returncode == 0, done.stdout
+
+
+def test_variables_that_no_connection_with_tls_survives_are_left_out(
+    run: Run, database_url: str, tmp_path: Path
+) -> None:
+    """Keys for Wireshark belong to the user that `sudo -E` came from; Compose hands on variables that are not set."""
+    url = database_url.partition("?")[0]
+    others = {"SSLKEYLOGFILE": tmp_path / "none" / "keys", "PGSSLMODE": "", "PGTARGETSESSIONATTRS": ""}
+    done = run("migrate", "--check", DATABASE_URL=url, **others)
+    assert done.stdout == "The schema is up to date.\n"
+    assert done.stderr == "service: SSLKEYLOGFILE is left out, as it cannot be written (No such file or directory).\n"
 
 
 @contextmanager
