@@ -45,7 +45,6 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 router = APIRouter(tags=["links"], lifespan=lifespan)
 with_key = [Depends(require_key)]
-limited = [Depends(limit_address)]
 
 
 def base_of(request: Request) -> str:
@@ -187,6 +186,7 @@ async def order_drawing(
     if_none_match: Annotated[list[str] | None, Header()] = None,
 ) -> qr.Drawing:
     """Return what to draw, unless the client already has it."""
+    await limit_address(request)
     await request.state.resolver.resolve(code)
     drawing = qr.Drawing(text=f"{base_of(request)}r/{code}", **query.model_dump())
     if is_known(", ".join(if_none_match or ()), drawing.etag):
@@ -196,7 +196,6 @@ async def order_drawing(
 
 @router.get(
     "/links/{code}/qr",
-    dependencies=limited,
     response_class=Response,
     responses={
         200: {"content": {kind: {"schema": {"type": "string"}} for kind in qr.MEDIA_TYPES.values()}},
