@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from signal import SIG_SETMASK, pthread_sigmask
+from signal import SIG_DFL, SIG_SETMASK, SIGTERM, getsignal, pthread_sigmask, signal
 from typing import Any
 
 STANDARD = ("stdin", "stdout", "stderr")
@@ -48,11 +48,21 @@ def settle_process() -> None:
     remarks = io.BufferedWriter(_Remarks(sys.stderr.fileno(), "w", closefd=False))
     sys.stderr = io.TextIOWrapper(remarks, sys.stderr.encoding, errors="backslashreplace", line_buffering=True)
     pthread_sigmask(SIG_SETMASK, ())
+    _hear_stop()
     os.umask(UMASK)
     _settle_home()
     _settle_tls()
     _settle_propagators()
     _settle_telemetry()
+
+
+def _hear_stop() -> None:
+    """Let the first process of a container be stopped: the kernel keeps from it each signal that it has no handler for.
+
+    It ends at once, as any other process does, because an exception could be lost where Python ignores exceptions.
+    """
+    if os.getpid() == 1 and getsignal(SIGTERM) is SIG_DFL:
+        signal(SIGTERM, lambda *_: os._exit(128 + SIGTERM))
 
 
 def _settle_home() -> None:

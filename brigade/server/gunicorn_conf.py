@@ -3,6 +3,7 @@
 import gc
 import math
 import os
+import signal
 import sys
 import tempfile
 from importlib import import_module
@@ -12,6 +13,10 @@ from typing import Any
 APP = os.environ.get("BRIGADE_APP", "")
 FEATURES = Path(os.environ.get("BRIGADE_FEATURES") or "service/features").absolute()
 """`run` sets both. Without them the application is an argument of Gunicorn's command."""
+
+# The first process of a container gets no signal without a handler, and Gunicorn's come after all of this.
+if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 # Python looks for the service first, for the engine where it is not installed, and never in Gunicorn's own folder, which
 # has an `http` of its own: there Gunicorn starts when it re-executes itself (SIGUSR2).

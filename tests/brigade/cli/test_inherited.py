@@ -171,6 +171,20 @@ def test_port_for_operators_that_is_taken_is_refused(begin: Begin) -> None:
     assert "set OPS_PORT to another" in service.log()
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root makes such a first process")
+def test_first_process_of_a_container_is_stopped_while_it_waits() -> None:
+    """The kernel gives it no signal for which it has no handler."""
+    first = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "service", "migrate"]
+    variables = os.environ | {"DATABASE_URL": "postgresql://127.0.0.1:1/none"}
+    with subprocess.Popen(first, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith("waiting for Postgres")
+        (command,) = psutil.Process(process.pid).children()
+        command.terminate()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def _block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGINT])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
