@@ -25,7 +25,8 @@ sys.setprofile(count)
 import service.main
 service.main.create_app()
 sys.setprofile(None)
-print("packages", *sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+print("packages", *sorted(loaded - sys.stdlib_module_names))
 print("searches", searches)
 """
 """Does what the master does before the fork, and then what a worker does first."""
