@@ -98,6 +98,8 @@ class Cycle(Holder, RequestResponseCycle):
             return
         else:
             await super().send(head)
+        if self.transport.is_closing():
+            await asyncio.sleep(0)  # or an answer that is sent without a pause would keep the loop from saying so
         await super().send(message)
 
     def _is_body_of(self, head: Any, message: Any) -> bool:

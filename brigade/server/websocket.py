@@ -93,6 +93,12 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     # What bounds it
 
+    async def send(self, message: Any) -> None:
+        """Raise for a client that has just gone. A handler that sends without a pause would keep the loop from saying so."""
+        if self.transport.is_closing():
+            raise ClientDisconnected
+        await super().send(message)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.output.expect_reader()

@@ -117,6 +117,15 @@ async def events(n: int = 0) -> EventStream:
     return EventStream(tick())
 
 
+@router.get("/flood-events")
+async def flood_events() -> EventStream:
+    async def tick() -> AsyncIterator[ServerSentEvent]:
+        while True:
+            yield ServerSentEvent(data="a" * 60_000)
+
+    return EventStream(tick())
+
+
 @router.get("/stubborn-events")
 async def stubborn_events() -> EventStream:
     async def tick() -> AsyncIterator[ServerSentEvent]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -254,6 +255,19 @@ def test_reader_that_takes_nothing_is_let_go(server: Gunicorn) -> None:
         client.sendall(OFFER % b"/flood" + KEY)
         server.until(lambda: state_of(server)["streams"] == 1)
         server.until(lambda: state_of(server)["streams"] == 0)
+
+
+@pytest.mark.parametrize("asked", [OFFER % b"/flood" + KEY, b"GET /flood-events HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_client_that_resets_what_is_sent_without_a_pause_blocks_no_worker(server: Gunicorn, asked: bytes) -> None:
+    workers = server.worker_pids()
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(asked)
+            for _ in range(20):
+                client.recv(65536)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.until(lambda: state_of(server)["streams"] == 0)
+    assert server.worker_pids() == workers
 
 
 @pytest.mark.parametrize("path", [b"/events", b"/stubborn-events"])
