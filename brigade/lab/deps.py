@@ -8,7 +8,7 @@ from typing import Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from brigade.errors import Problem, Unavailable
 from brigade.lab.cache import LabCache
@@ -45,7 +45,7 @@ class Answer(BaseModel):
     took_ms: float
     """Milliseconds since the route was reached, which includes the wait for a thread or a lane."""
     where: str
-    worker: str = WORKER
+    worker: str = Field(default_factory=lambda: WORKER)  # in the document of the API a default would name the process
 
 
 class Task:
