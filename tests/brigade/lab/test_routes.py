@@ -148,10 +148,14 @@ async def test_a_full_lab_turns_people_away() -> None:
 
 
 async def test_a_burst_that_closes_its_connections_reaches_every_worker(start_service: StartService) -> None:
+    workers: set[str] = set()
     async with client_of(start_service(workers=2)) as client:
-        answers = [await client.get("/lab/sleep/awaited?ms=1&close=true") for _ in range(60)]
-    assert {answer.headers["connection"] for answer in answers} == {"close"}
-    assert len({answer.json()["worker"] for answer in answers}) == 2
+        while len(workers) < 2:  # on a busy machine one of them may have no core for a while
+            answer = await client.get("/lab/sleep/awaited?ms=1&close=true")
+            assert answer.headers["connection"] == "close"
+            workers.add(answer.json()["worker"])
+        document = (await client.get("/openapi.json")).text
+    assert not [worker for worker in workers if worker in document]  # it is the same of every worker
 
 
 def blocks(service: RunningService) -> list[dict[str, Any]]:

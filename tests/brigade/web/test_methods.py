@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
@@ -302,9 +301,7 @@ async def test_without_cors_origins_nothing_is_said_of_origins(client: httpx.Asy
 
 
 async def test_openapi_documents_what_the_engine_answers(client: httpx.AsyncClient) -> None:
-    document = await client.get("/openapi.json")
-    assert f"{socket.gethostname()}:{os.getpid()}" not in document.text  # every worker has the same
-    paths = document.json()["paths"]
+    paths = (await client.get("/openapi.json")).json()["paths"]
     assert {"400", "413", "415", "422", "503"} <= paths["/things"]["post"]["responses"].keys()
     assert "application/problem+json" in paths["/things"]["post"]["responses"]["422"]["content"]
     assert paths["/both"]["get"]["responses"].keys() == {"200", "503"}
