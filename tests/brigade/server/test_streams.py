@@ -20,7 +20,12 @@ from tests.brigade.server.conftest import Gunicorn, Start, one_worker
 from tests.brigade.server.test_protocol import assert_problem, status
 
 APP = "streaming:app"
-BOUNDS = {"MAX_STREAMS": "5", "WS_MAX_MESSAGE_BYTES": "1000", "CORS_ORIGINS": "https://app.example"}
+BOUNDS = {
+    "MAX_STREAMS": "5",
+    "WS_MAX_MESSAGE_BYTES": "1000",
+    "CORS_ORIGINS": "https://app.example",
+    "WORKER_TIMEOUT_S": "20",
+}
 KEYS = {"API_KEYS": "team:opensesame"}
 OFFER = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 KEY = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
