@@ -149,8 +149,7 @@ def test_a_blocked_loop_accepts_all_who_wait(monkeypatch: pytest.MonkeyPatch) ->
             await asyncio.sleep(0.5)
             return await asyncio.to_thread(turns_until_accepted, address, clients)
 
-    one, many = (uvloop.run(asyncio.wait_for(accept(clients), 20)) for clients in (1, 9))
-    assert many < 2 * one
+    assert uvloop.run(asyncio.wait_for(accept(9), 20)) < 9, "a turn accepts more than one"
 
 
 @contextmanager
