@@ -44,6 +44,21 @@ class PostgresUnderTest:
     def terminated(self) -> None:
         query(self.elsewhere, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
 
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """The database, under another name."""
+        self._rename(self.database, "gone")
+        yield
+        self._rename("gone", self.database)
+        self.terminated()
+
+    def _rename(self, name: str, to: str) -> None:
+        """Nobody may connect meanwhile: a session keeps a database from being renamed."""
+        query(self.elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self.terminated()
+        query(self.elsewhere, f"ALTER DATABASE {name} RENAME TO {to}")
+        query(self.elsewhere, f"ALTER DATABASE {to} ALLOW_CONNECTIONS true")
+
     def until(self, spoil: str, undo: str, *, inside: bool = False) -> Callable[[], Any]:
         """Do `spoil` and end all sessions; `undo` it later. Inside the database, or from another one."""
 

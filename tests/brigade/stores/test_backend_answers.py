@@ -80,10 +80,7 @@ POSTGRES = {
     "no login": Fault(
         postgres(f"ALTER ROLE {ROLE} NOLOGIN", f"ALTER ROLE {ROLE} LOGIN"), WITHOUT_POSTGRES, DOWN, "postgres"
     ),
-    "database gone": Fault(
-        postgres("ALTER DATABASE {db} RENAME TO gone", "ALTER DATABASE gone RENAME TO {db}"),
-        WITHOUT_POSTGRES, DOWN, "postgres",
-    ),
+    "database gone": Fault(lambda pg, _: pg.gone(), WITHOUT_POSTGRES, DOWN, "postgres"),
     "pg_hba": Fault(lambda pg, _: pg.barred(), WITHOUT_POSTGRES, DOWN, "postgres"),
     "out of connections": Fault(
         postgres(f"ALTER ROLE {ROLE} CONNECTION LIMIT 0", f"ALTER ROLE {ROLE} CONNECTION LIMIT -1"),

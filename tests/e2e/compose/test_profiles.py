@@ -75,11 +75,11 @@ def test_proof_of_a_deployment_finds_the_workers_of_every_replica(profiles: Stac
 def test_prometheus_finds_every_replica(profiles: Stack) -> None:
     url = f"http://127.0.0.1:{profiles.env['PROMETHEUS_PORT']}"
 
-    def targets() -> dict[str, str]:
+    def targets() -> list[tuple[str, str]]:
         answer = httpx.get(f"{url}/api/v1/targets", trust_env=False).json()
-        return {target["scrapeUrl"]: target["health"] for target in answer["data"]["activeTargets"]}
+        return sorted((target["labels"]["job"], target["health"]) for target in answer["data"]["activeTargets"])
 
-    eventually(lambda: list(targets().values()) == ["up", "up"], within_s=90)
+    eventually(lambda: targets() == [("jobs", "up"), ("service", "up"), ("service", "up")])
     assert profiles.execute(
         profiles.container("prometheus"), "promtool", "check", "config", "/etc/prometheus/prometheus.yml"
     )
