@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from local import browser
 from local.process import LocalError
+
+expect.set_options(timeout=30_000)  # a bound for the machine's mood: the first figures once came after 5 s
 
 
 @contextmanager

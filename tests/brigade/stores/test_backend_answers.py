@@ -51,7 +51,7 @@ class Fault:
 
 
 def postgres(spoil: str, undo: str, **options: Any) -> Callable[[PostgresUnderTest, RedisUnderTest], Any]:
-    return lambda pg, _: pg.until(spoil.format(db=pg.database), undo.format(db=pg.database), **options)()
+    return lambda pg, _: pg.until(spoil, undo, **options)()
 
 
 DOWN = {"postgres_up": 0.0}
