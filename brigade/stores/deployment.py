@@ -15,8 +15,9 @@ FREE_AFTER_S = 600
 
 # The key holds the database's identity and, after a space, the digest of the address at which it was reached.
 CLAIM = """
-local held = redis.call('GET', KEYS[1])
-local identity, address = string.match(held or ' ', '^(%S*) (.*)$')
+local held = redis.pcall('GET', KEYS[1])
+local identity, address = string.match(type(held) == 'string' and held or ' ', '^(%S*) (.*)$')
+if not identity or type(held) == 'table' then held = false end -- what nobody can read is nobody's claim
 if ARGV[1] == '' then
     if not held or address == ARGV[2] then return 1 end
     return 0

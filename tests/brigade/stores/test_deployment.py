@@ -75,6 +75,11 @@ async def test_name_belongs_to_the_first_database_and_until_one_is_known_to_its_
     assert await deployment("one", "by another name").claim(redis)
     assert await deployment("", "by another name").claim(redis)
     assert not await deployment("", "elsewhere").claim(redis)
+    for unreadable in (redis.set, redis.rpush):
+        await redis.delete(Keys("shop").tagged("deployment"))
+        await unreadable(Keys("shop").tagged("deployment"), "zzz")
+        assert await deployment("", "here").claim(redis)
+        assert await deployment("two", "here").claim(redis)
     (key,) = [key async for key in redis.scan_iter()]
     assert 0 < await redis.ttl(key) <= 600
 
