@@ -16,13 +16,13 @@ FREE_AFTER_S = 600
 # The key holds the database's identity and, after a space, the digest of the address at which it was reached.
 CLAIM = """
 local held = redis.pcall('GET', KEYS[1])
-local identity, address = string.match(type(held) == 'string' and held or ' ', '^(%S*) (.*)$')
-if not identity or type(held) == 'table' then held = false end -- what nobody can read is nobody's claim
+local identity, address -- what nobody can read is nobody's claim
+if type(held) == 'string' then identity, address = string.match(held, '^(%S*) (.*)$') end
 if ARGV[1] == '' then
-    if not held or address == ARGV[2] then return 1 end
+    if not identity or address == ARGV[2] then return 1 end
     return 0
 end
-if held and identity ~= ARGV[1] then return 0 end
+if identity and identity ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'EX', ARGV[3])
 return 1
 """
