@@ -67,7 +67,7 @@ def test_output_that_cannot_be_written_is_one_sentence(words: list[str]) -> None
 def test_remark_that_cannot_be_written_changes_no_status(
     words: list[str], variables: dict[str, str], status: int, free_port: int
 ) -> None:
-    """As `2>&1 | head -1` leaves standard error."""
+    """Nobody reads standard error any more, as after `2>&1 | head -1`."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "service", *words]

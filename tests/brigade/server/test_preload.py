@@ -1,4 +1,4 @@
-"""What a worker shares with its master: a page of memory that neither of them writes to after the fork."""
+"""A worker shares with its master each page of memory that neither of them writes to after the fork."""
 
 import os
 import subprocess

@@ -37,10 +37,10 @@ request is logged, as by default. Since Python 3.12 the current task is asked fo
 CALLS_OF_SHORTCUT = 34
 """For one without a task: no coroutine is resumed for it."""
 CALLS_OF_READ = 255
-"""At most, of which most are FastAPI's and Starlette's own. FastAPI's search through included routers would make it some 320."""
+"""A bound. Most of them are FastAPI's and Starlette's own; FastAPI's search through included routers would make it some 320."""
 
 CALLS_OF_CREATE = 392
-"""At most, of which most are those of FastAPI and of Python's library. A statement for each link would make it some 525."""
+"""A bound. Most of them are those of FastAPI and of Python's library; a statement for each link would make it some 525."""
 OF_OTHERS = re.compile(
     r"/(brigade/(jobs|outgoing)|pgqueuer|aiohttp|websockets)/|/brigade/web/(cors|event_stream|streams)\.py$"
 ).search
