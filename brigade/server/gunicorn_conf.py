@@ -42,14 +42,18 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
-# Services may share STATE_DIR; each empties this folder at its start. prometheus_client, which Master imports, decides by it.
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    metrics_dir = settings.state_dir.resolve() / "metrics" / listening.name_of(settings)
-    try:
-        metrics_dir.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a service whose STATE_DIR cannot be used still serves
-        metrics_dir = Path(tempfile.mkdtemp(prefix="metrics-"))
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
+# Services may share the folder; each empties a part of its own at its start. prometheus_client, which Master imports, decides
+# by the variable.
+given, part = os.environ.get("PROMETHEUS_MULTIPROC_DIR"), listening.name_of(settings)
+metrics_dir = Path(given).absolute() if given else settings.state_dir.resolve() / "metrics" / part
+if metrics_dir.name != part:  # a reload reads this again
+    metrics_dir /= part
+try:
+    metrics_dir.mkdir(parents=True, exist_ok=True)
+except OSError:  # a service whose folder cannot be used still serves
+    metrics_dir = Path(tempfile.mkdtemp(prefix="metrics-"), part)
+    metrics_dir.mkdir()
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
 
 from brigade.server import preload  # noqa: E402
 from brigade.server.master import Master  # noqa: E402

@@ -130,6 +130,21 @@ def test_old_counts_are_gone_after_a_restart(start_service: StartService, tmp_pa
     assert total(service.url, "http_requests_total", route="unmatched") == 0
 
 
+def test_services_that_share_a_folder_of_metrics_count_apart(start_service: StartService, tmp_path: Path) -> None:
+    """Each empties its part at its start, and a reload reads the variable again."""
+    first = start_service(workers=1, PROMETHEUS_MULTIPROC_DIR=tmp_path / "metrics")
+    httpx.get(f"{first.url}/nowhere", verify=False)
+    second = start_service(workers=1, PROMETHEUS_MULTIPROC_DIR=tmp_path / "metrics")
+    for _ in range(2):
+        httpx.get(f"{second.url}/nowhere", verify=False)
+    old = set(second.worker_pids())
+    os.kill(second.pid, signal.SIGHUP)
+    eventually(partial(_replaced, second, old), within_s=30)
+    second.wait_ready()
+    counts = [total(service.url, "http_requests_total", route="unmatched") for service in (first, second)]
+    assert counts == [1, 2]
+
+
 @pytest.mark.drives("lab")
 def test_metrics_answer_while_every_loop_is_blocked(start_service: StartService) -> None:
     port = free_port()
