@@ -1,6 +1,7 @@
 """Asks Postgres and Redis who they are, with patience, before the service relies on them. Writes nothing to them."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 
 from brigade.cli import CommandError
 from brigade.settings import ConfigurationError, Settings
-from brigade.settings.postgres_url import read_postgres_url
+from brigade.settings.postgres_url import FILES, read_postgres_url
 from brigade.settings.redis_url import read_redis_url
 from brigade.stores.postgres_client import connect
 from brigade.stores.redis_client import AnyRedis, open_redis
@@ -112,12 +113,17 @@ async def session(
     _check_files(variable, read.files)
 
     async def attempt() -> Connection:
-        connection: Connection = await connect(
-            dsn,
-            timeout=ATTEMPT_S,
-            statement_cache_size=0,  # a pooler may give each statement to another session
-            server_settings={"application_name": name, **(options or {})},
-        )
+        try:
+            connection: Connection = await connect(
+                dsn,
+                timeout=ATTEMPT_S,
+                statement_cache_size=0,  # a pooler may give each statement to another session
+                server_settings={"application_name": name, **(options or {})},
+            )
+        except (FileNotFoundError, PermissionError):
+            variables = [f"PG{name.upper()}" for name in FILES if name not in read.files]
+            _check_files("The environment", {name: os.environ[name] for name in variables if os.environ.get(name)})
+            raise
         return connection
 
     connection = await _patiently(attempt, server=server, patience_s=patience_s)

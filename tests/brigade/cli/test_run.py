@@ -48,6 +48,15 @@ def test_a_command_needs_and_makes_no_folder_of_metrics(run: Run, free_port: int
     assert not (tmp_path / "metrics").exists()
 
 
+def test_file_that_a_variable_of_libpq_names_is_refused_where_it_is_not(
+    run: Run, free_port: int, redis_url: str, tmp_path: Path
+) -> None:
+    """It would look like a server that does not answer."""
+    url = "postgresql://user@127.0.0.1:1/database"
+    done = run("run", PORT=free_port, DATABASE_URL=url, REDIS_URL=redis_url, PGSSLCERT=tmp_path / "none")
+    refused(done, "PGSSLCERT", str(tmp_path / "none"))
+
+
 @pytest.mark.parametrize("parameter", ["schema=public", "timezone=Nowhere", "max_connections=5", "options=x"])
 def test_url_that_no_session_can_have_is_refused(
     run: Run, free_port: int, database_url: str, redis_url: str, parameter: str

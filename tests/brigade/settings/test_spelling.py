@@ -29,6 +29,8 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "# Grüße\nLOG_LEVEL=debug\n".encode("latin-1"),
         b'API_KEYS="team:secret\n',
         b"LOG_LEVEL=debug\nAPI_KEYS: team:secret\n",
+        b"API_KEYS=team:secret${nowhere}\n",
+        b"API_KEYS='team:secret${later}'\nlater=1\n",
     ],
 )
 def test_dotenv_that_would_lose_a_line_is_refused(content: bytes) -> None:
@@ -43,6 +45,12 @@ def test_dotenv_is_read_as_people_write_it() -> None:
     Path(".env").write_bytes(MARK + b'export LOG_LEVEL=debug\r\n\r\nHOST="0.0.0.0" # all\r\nPORT=1\nPORT=9000')
     settings = load(Settings)
     assert (settings.log_level, settings.host, settings.port) == ("debug", "0.0.0.0", 9000)
+
+
+def test_dotenv_may_name_what_stands_before_or_has_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("from_shell", "name")
+    Path(".env").write_text("HOME_OF=shop\nDEPLOYMENT=${HOME_OF}-${from_shell}-${none:-$1}\n")
+    assert load(Settings).deployment == "shop-name-$1"
 
 
 def test_dotenv_that_is_no_text_ends_a_local_run_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
