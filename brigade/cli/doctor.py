@@ -18,9 +18,11 @@ from asyncpg.connect_utils import SessionAttribute
 
 from brigade.cli import CommandError, Project
 from brigade.cli.file_systems import network_type
+from brigade.cli.patience import FAILURES
+from brigade.cli.postgres import PostgresFacts, ask_postgres, session
+from brigade.cli.redis import ask_redis, with_redis
 from brigade.cli.run import check_encoding, check_pooler, check_state_dir
 from brigade.cli.schema import pending, read_scripts
-from brigade.cli.servers import FAILURES, PostgresFacts, ask_postgres, ask_redis, session, with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import asyncpg
 
 from brigade.cli import CommandError, Project
+from brigade.cli.postgres import Connection, session
 from brigade.cli.run import check_schema, lacking_revisions
-from brigade.cli.servers import Connection, session
 from brigade.jobs import rows
 from brigade.settings import load_settings
 from brigade.stores.schema import UNFIT, read_heads

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from brigade.cli import CommandError, Project
+from brigade.cli.postgres import Connection, ask_postgres, session
 from brigade.cli.schema import pending, read_scripts
-from brigade.cli.servers import Connection, ask_postgres, session
 from brigade.settings import ConfigurationError, load_settings
 from brigade.stores.schema import read_heads
 

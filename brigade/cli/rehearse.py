@@ -7,8 +7,9 @@ from importlib import import_module
 import uvloop
 
 from brigade.cli import Project
+from brigade.cli.patience import ServerAway
+from brigade.cli.postgres import PostgresFacts, ask_postgres, session
 from brigade.cli.run import check_schema, lacking_revisions
-from brigade.cli.servers import PostgresFacts, ServerAway, ask_postgres, session
 from brigade.cli.sizing import make_plan
 from brigade.server.rehearsal import start_and_end
 from brigade.settings import Settings, load_settings

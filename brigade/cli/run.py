@@ -14,8 +14,10 @@ import structlog
 
 from brigade.cli import CommandError, Project
 from brigade.cli.inherited import settle_environment
+from brigade.cli.patience import ServerAway
+from brigade.cli.postgres import PostgresFacts, ask_postgres, session
 from brigade.cli.process_limits import check_files, check_threads
-from brigade.cli.servers import PostgresFacts, ServerAway, ask_postgres, session, with_redis
+from brigade.cli.redis import with_redis
 from brigade.cli.sizing import make_plan
 from brigade.server import listening
 from brigade.settings import ConfigurationError, Settings, load_settings

@@ -5,7 +5,7 @@ from json import dumps
 
 from brigade import sizing
 from brigade.cli import CommandError, Project
-from brigade.cli.servers import PostgresFacts, ask_postgres, session
+from brigade.cli.postgres import PostgresFacts, ask_postgres, session
 from brigade.settings import Settings, load_settings
 
 
