@@ -66,30 +66,37 @@ def compare(backends: Backends, *, rounds: int, seconds: int, progress: Progress
                     sample = measure(server, backends, paths, connections=CONNECTIONS, seconds=seconds)
                     peers[name].speed[route].samples.append(sample)
     for name, peer in peers.items():
-        progress(f"life of {name}")
-        with deployment(name, backends, workers=4, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
-            peer.unevenness = evenness(asyncio.run(keep(server, 0.001)))
-            peer.pss_mib = worker_mb(server)
-        with deployment(name, backends, LAB_ENABLED="true") as server:
-            peer.beside_cpu_p99_ms = cpu.both(server, 3 * seconds)[1].p99_ms
-        with deployment(name, backends, workers=2, LAB_ENABLED="true", WORKER_TIMEOUT_S=TIMEOUT_S) as server:
-            peer.asked, peer.lost = asyncio.run(_reload(server))
-        _try_worse(name, peer, backends)
-        with deployment(name, backends, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
-            peer.killed_s = _recovered_s(server, signal.SIGKILL)
-            peer.frozen_s = _recovered_s(server, signal.SIGSTOP)
+        _live(name, peer, backends, seconds, progress)
     return peers
 
 
-def _try_worse(name: str, peer: Peer, backends: Backends) -> None:
+def _live(name: str, peer: Peer, backends: Backends, seconds: int, progress: Progress) -> None:
+    """Let a server live through good and bad hours, each of which has a deadline of its own."""
+    progress(f"kept connections and memory, {name}")
+    with deployment(name, backends, workers=4, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
+        peer.unevenness = evenness(asyncio.run(keep(server, 0.001)))
+        peer.pss_mib = worker_mb(server)
+    progress(f"redirects beside CPU work, {name}")
+    with deployment(name, backends, LAB_ENABLED="true") as server:
+        peer.beside_cpu_p99_ms = cpu.both(server, 3 * seconds)[1].p99_ms
+    progress(f"reloads, {name}")
+    with deployment(name, backends, workers=2, LAB_ENABLED="true", WORKER_TIMEOUT_S=TIMEOUT_S) as server:
+        peer.asked, peer.lost = asyncio.run(_reload(server))
+    progress(f"slow clients and streams, {name}")
     with deployment(name, backends, workers=2, HEADER_TIMEOUT_S=f"{SLOW_S}") as server:
         peer.slow_held = asyncio.run(trials.slow_held(server, after_s=2 * SLOW_S))
         peer.streams = asyncio.run(trials.streams_cut(server, reloads=RELOADS, every_s=RELOAD_S))
     with trials.release() as project:
+        progress(f"a worker that hangs at its start, {name}")
         with deployment(name, backends, {}, project, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.hung_s = trials.hung_s(server, project, within_s=PATIENCE_S)
+        progress(f"a broken release, {name}")
         with deployment(name, backends, {}, project, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
             peer.outlives_broken = trials.outlives_broken(server, project, after_s=PATIENCE_S)
+    progress(f"killed and frozen workers, {name}")
+    with deployment(name, backends, workers=2, WORKER_TIMEOUT_S=TIMEOUT_S) as server:
+        peer.killed_s = _recovered_s(server, signal.SIGKILL)
+        peer.frozen_s = _recovered_s(server, signal.SIGSTOP)
 
 
 async def _reload(server: Deployment) -> tuple[int, int]:
