@@ -21,8 +21,10 @@ INSERT_LINK = """
 INSERT INTO links (code, url, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 RETURNING id, code, url, created_at, expires_at, clicks
 """
+# Times are sent as text: asyncpg knows text[], and asks about any other array at its first use in a session, in six round trips.
 INSERT_LINKS = """
-INSERT INTO links (code, url, expires_at) SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
+INSERT INTO links (code, url, expires_at) SELECT code, url, expires_at::timestamptz
+FROM unnest($1::text[], $2::text[], $3::text[]) AS made (code, url, expires_at)
 ON CONFLICT DO NOTHING RETURNING id, code, url, created_at, expires_at, clicks
 """
 # For reads, and for redirects that Redis does not know: a column that is added here makes those slower.
@@ -106,9 +108,10 @@ async def insert_link(
 async def insert_links(pg: Pool, drafts: Sequence[Draft]) -> dict[Draft, Link]:
     """Make the links whose codes are free, in one statement, which makes all of them or none."""
     by_code = {draft.code: draft for draft in reversed(drafts)}  # of two with the same code Postgres takes the first
-    values = zip(*((draft.code, draft.url, draft.expires_at) for draft in drafts), strict=True)
+    times = [draft.expires_at and draft.expires_at.isoformat() for draft in drafts]
+    codes, urls = [draft.code for draft in drafts], [draft.url for draft in drafts]
     async with ask(pg) as connection:
-        rows = await connection.fetch(INSERT_LINKS, *values)
+        rows = await connection.fetch(INSERT_LINKS, codes, urls, times)
     return {by_code[row["code"]]: Link(**row) for row in rows}
 
 

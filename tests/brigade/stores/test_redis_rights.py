@@ -9,7 +9,6 @@ import httpx
 import pytest
 from redis import Redis
 
-from local.servers import Valkey
 from tests.brigade.ops.test_ops import eventually
 from tests.brigade.stores.servers import ValkeyCluster, Watched
 from tests.conftest import ROOT, StartService
@@ -17,27 +16,27 @@ from tests.conftest import ROOT, StartService
 pytestmark = pytest.mark.drives("links")
 
 USER = "brigade:password@"
+RIGHTS, RIGHTS_IN_A_CLUSTER = re.findall(
+    r"^ACL SETUSER .+$", (ROOT / "docs/stores.md").read_text("utf-8"), re.MULTILINE
+)
 
-GRANT = re.search(r"^ACL SETUSER brigade on >password (.+)$", (ROOT / "docs/stores.md").read_text(), re.MULTILINE)
 
-
-@pytest.fixture(params=["server", "cluster", "sentinel"])
+@pytest.fixture(params=["cluster", "sentinel"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Of a user whom the page's command has made."""
+    """Of a user whom the page's commands have made."""
     with ExitStack() as stack:
-        if request.param == "server":
-            server = stack.enter_context(Valkey(tmp_path / "server"))
-            servers, url = [server], f"redis://{USER}127.0.0.1:{server.port}/0"
-        elif request.param == "cluster":
+        if request.param == "cluster":
             cluster = stack.enter_context(ValkeyCluster(tmp_path, key="{test:links}:clicks"))
             servers, url = cluster.nodes, cluster.url.replace(f":{cluster.password}@", USER)
+            commands = [RIGHTS, RIGHTS_IN_A_CLUSTER]
         else:
             watched = stack.enter_context(Watched(tmp_path))
             servers, url = [watched.primary, watched.replica], watched.url.replace(f":{watched.password}@", USER)
-        assert GRANT
+            commands = [RIGHTS]
         for server in servers:
             with Redis.from_url(server.url) as client:
-                client.execute_command("ACL", "SETUSER", "brigade", "on", ">password", *GRANT[1].split())
+                for command in commands:
+                    client.execute_command(*command.split())
         yield url
 
 

@@ -19,6 +19,25 @@ async def test_a_collision_of_random_codes_is_tried_again_with_a_longer_one(reso
     assert (first.code, second.code) == ("x" * 7, "x" * 8)
 
 
+async def test_first_statements_of_a_session_ask_nothing_about_types(
+    resources: Resources,
+) -> None:
+    """Six round trips of asyncpg's own are more than a request may take while Postgres is slow."""
+    asked: list[str] = []
+    pg = resources.pg
+    await pg.expire_connections()
+    async with pg.acquire() as connection:
+        connection.add_query_logger(lambda record: asked.append(record.query))
+    draft = store.Draft(store.random_code(7), URL, None)
+    await store.insert_links(pg, [draft])
+    await store.read_links(pg, [draft.code])
+    await store.read_page(pg, after=None, limit=1)
+    await store.insert_link(pg, url=URL)
+    await store.delete_link(pg, code=draft.code)
+    assert sum("links" in query for query in asked) == 5
+    assert [query for query in asked if "pg_type" in query or "pg_catalog" in query] == []
+
+
 async def test_a_generator_that_never_finds_a_free_code_ends(resources: Resources) -> None:
     await store.insert_link(resources.pg, url=URL, code="stuck")
     with pytest.raises(CodeTaken):
