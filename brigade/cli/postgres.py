@@ -79,7 +79,7 @@ async def session(
                 statement_cache_size=0,  # a pooler may give each statement to another session
                 server_settings={"application_name": name, **(options or {})},
             )
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, PermissionError):  # libpq's own variables may name files, too
             variables = [f"PG{name.upper()}" for name in FILES if name not in read.files]
             check_files("The environment", {name: os.environ[name] for name in variables if os.environ.get(name)})
             raise

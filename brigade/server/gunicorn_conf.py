@@ -45,9 +45,8 @@ except ConfigurationError as error:
 # Services may share the folder; each empties a part of its own at its start. prometheus_client, which Master imports, decides
 # by the variable.
 given, part = os.environ.get("PROMETHEUS_MULTIPROC_DIR"), listening.name_of(settings)
-metrics_dir = Path(given).absolute() if given else settings.state_dir.resolve() / "metrics" / part
-if metrics_dir.name != part:  # a reload reads this again
-    metrics_dir /= part
+shared_dir = Path(given).absolute() if given else settings.state_dir.resolve() / "metrics"
+metrics_dir = shared_dir if shared_dir.name == part else shared_dir / part  # a reload finds the part already there
 try:
     metrics_dir.mkdir(parents=True, exist_ok=True)
 except OSError:  # a service whose folder cannot be used still serves

@@ -108,10 +108,9 @@ async def insert_link(
 async def insert_links(pg: Pool, drafts: Sequence[Draft]) -> dict[Draft, Link]:
     """Make the links whose codes are free, in one statement, which makes all of them or none."""
     by_code = {draft.code: draft for draft in reversed(drafts)}  # of two with the same code Postgres takes the first
-    times = [draft.expires_at and draft.expires_at.isoformat() for draft in drafts]
-    codes, urls = [draft.code for draft in drafts], [draft.url for draft in drafts]
+    values = [(draft.code, draft.url, draft.expires_at and draft.expires_at.isoformat()) for draft in drafts]
     async with ask(pg) as connection:
-        rows = await connection.fetch(INSERT_LINKS, codes, urls, times)
+        rows = await connection.fetch(INSERT_LINKS, *zip(*values, strict=True))
     return {by_code[row["code"]]: Link(**row) for row in rows}
 
 

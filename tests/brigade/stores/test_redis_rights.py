@@ -23,7 +23,7 @@ RIGHTS, RIGHTS_IN_A_CLUSTER = re.findall(
 
 @pytest.fixture(params=["cluster", "sentinel"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Of a user whom the page's commands have made."""
+    """Make the user of the page on each server, and yield the URL by which that user reaches them."""
     with ExitStack() as stack:
         if request.param == "cluster":
             cluster = stack.enter_context(ValkeyCluster(tmp_path, key="{test:links}:clicks"))
