@@ -69,9 +69,10 @@ class Gunicorn:
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
-    def events(self, kind: str) -> list[int]:
-        """The pids of the workers whose lifespan has `started` or `ended`."""
+    def events(self, kind: str, *, before: str = "") -> list[int]:
+        """The pids of the workers whose lifespan has `started` or `ended`, before another event if one is named."""
         lines = (self.folder / "events").read_text().splitlines()
+        lines = lines[: lines.index(before)] if before else lines
         return [int(line.split()[1]) for line in lines if line.startswith(kind)]
 
     def worker_pids(self) -> set[int]:
